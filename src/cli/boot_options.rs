@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use bootling::arch::Arch;
 use bootling::guest::{Limits, TimeLimit};
 use bootling::{
     format::amount,
@@ -27,7 +28,7 @@ pub(crate) struct MachineArgs {
     /// QEMU machine type with its properties, such as `pc` or `q35,smm=off`.
     #[arg(long, short = 'M', value_name = "TYPE")]
     pub machine: Option<OsString>,
-    /// QEMU CPU model. Default: `host` with KVM, `max` with TCG.
+    /// QEMU CPU model. Default: `host` with KVM; with TCG `max`, or `cortex-a72` on aarch64, where `max` is slow.
     #[arg(long, value_name = "MODEL")]
     pub cpu: Option<OsString>,
     /// Number of virtual CPUs, in any syntax of QEMU's -smp.
@@ -51,6 +52,10 @@ pub(crate) struct MachineArgs {
 pub(crate) struct BootArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
+    /// Architecture of the guest: `x86_64` or `aarch64` (also `arm64`). Default: the kernel's. Programs come from
+    /// --sysroot, a directory with programs of that architecture.
+    #[arg(long, value_name = "ARCH", value_parser = Arch::for_guests)]
+    pub arch: Option<Arch>,
     /// Firmware: `none` (QEMU starts the kernel directly, the fastest; default), `uefi` (OVMF installed on the host),
     /// `uefi-secure` (Secure Boot enforced), `bios` (SeaBIOS), or a UEFI or BIOS image file.
     #[arg(long, value_name = "WHICH", env = "BOOTLING_FIRMWARE", value_parser = FirmwareRef::read)]
@@ -101,6 +106,7 @@ impl MachineArgs {
     /// Returns the boot specification, without the limits.
     pub(crate) fn spec(&self, firmware: FirmwareRef) -> BootSpec {
         BootSpec {
+            arch: None,
             qemu: self.qemu.clone(),
             accel: self.accel.meant(),
             machine: self.machine.clone(),
@@ -129,6 +135,7 @@ impl BootArgs {
     /// Returns the boot specification, without the limits.
     pub(crate) fn spec(&self, tty: bool) -> BootSpec {
         BootSpec {
+            arch: self.arch,
             append: self.append.clone(),
             fast_boot: self.fast_boot,
             console: match &self.console {

@@ -15,7 +15,6 @@ use bootling::arch::Arch;
 use bootling::cache::Cache;
 use bootling::qemu::firmware;
 use bootling::qemu::kvm;
-use bootling::qemu::machine::DEFAULT_MACHINE;
 use bootling::qemu::program::Qemu;
 use bootling::root::{directory::Root, userland, userland_error::UserlandError};
 use bootling::{qemu::spec::FirmwareRef, root::request::KernelRef, root::spec::InitrdSpec};
@@ -121,7 +120,7 @@ fn check_all() -> anyhow::Result<Vec<Finding>> {
 
 /// Returns the path of the firmware for `--firmware uefi`.
 fn uefi(arch: Arch, qemu: &Qemu) -> Result<String, String> {
-    let found = firmware::find(&FirmwareRef::Uefi { secure: false }, None, arch, DEFAULT_MACHINE.as_ref(), qemu);
+    let found = firmware::find(&FirmwareRef::Uefi { secure: false }, None, arch, arch.default_machine().as_ref(), qemu);
     let found = found.map_err(|error| error.to_string())?;
     Ok(found.path().map(|path| path.display().to_string()).unwrap_or_default())
 }

@@ -67,7 +67,7 @@ impl LdCache {
 
     /// Returns the entries for `name` and `arch`, in file order.
     pub fn entries<'a>(&'a self, name: &'a OsStr, arch: Arch) -> impl Iterator<Item = CacheEntry<'a>> {
-        let wanted = flags(arch);
+        let wanted = arch.properties().ld_cache_flags;
         (0..self.count).filter_map(move |index| {
             let at = HEADER + index * ENTRY;
             let key = self.word(at + 4)? as usize;
@@ -98,24 +98,11 @@ fn after_old(bytes: &[u8]) -> Option<usize> {
     count.checked_mul(OLD_ENTRY)?.checked_add(OLD_HEADER)?.checked_next_multiple_of(8)
 }
 
-/// Returns the `flags` of a library for `arch`, including `FLAG_ELF_LIBC6` (`sysdeps/unix/sysv/linux/*/dl-cache.h`).
-const fn flags(arch: Arch) -> u32 {
-    match arch {
-        Arch::X86_64 => 0x0303,
-        Arch::X86 => 0x0003,
-        Arch::X32 => 0x0803,
-        Arch::Aarch64 => 0x0a03,
-        Arch::Arm => 0x0903,
-        Arch::Riscv64 => 0x1003,
-        Arch::S390x => 0x0403,
-        Arch::Ppc64le => 0x0503,
-    }
-}
-
 /// Returns a cache for an image that contains `libraries` (name, path, architecture), sorted for the loader's binary
 /// search.
 pub(crate) fn write(libraries: &[(Vec<u8>, Vec<u8>, Arch)]) -> Vec<u8> {
     let mut sorted: Vec<&(Vec<u8>, Vec<u8>, Arch)> = libraries.iter().collect();
+    let flags = |arch: Arch| arch.properties().ld_cache_flags;
     sorted.sort_by(|a, b| compare(&b.0, &a.0).then_with(|| flags(b.2).cmp(&flags(a.2))).then_with(|| a.1.cmp(&b.1)));
     let big_endian = sorted.first().is_some_and(|(_, _, arch)| !arch.elf().2);
     let word = |value: u32| if big_endian { value.to_be_bytes() } else { value.to_le_bytes() };
@@ -126,7 +113,7 @@ pub(crate) fn write(libraries: &[(Vec<u8>, Vec<u8>, Arch)]) -> Vec<u8> {
         let key = base + strings.len();
         let value = key + name.len() + 1;
         strings.extend(name.iter().copied().chain([0]).chain(path.iter().copied()).chain([0]));
-        for field in [flags(*arch), key as u32, value as u32, 0, 0, 0] {
+        for field in [arch.properties().ld_cache_flags, key as u32, value as u32, 0, 0, 0] {
             table.extend(word(field));
         }
     }

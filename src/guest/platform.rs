@@ -11,8 +11,7 @@ use crate::cache::Cache;
 use crate::qemu::firmware::{self, Firmware};
 use crate::qemu::kvm;
 use crate::qemu::machine::{
-    Accelerator, DEFAULT_MACHINE, Display, Machine, choose_accelerator, command_line, extra_arguments, machine_for,
-    memory_for,
+    Accelerator, Display, Machine, choose_accelerator, command_line, extra_arguments, machine_for, memory_for,
 };
 use crate::qemu::machine_type::Transport;
 use crate::qemu::program::Qemu;
@@ -25,6 +24,8 @@ const DISK_MEMORY_MIB: u64 = 2048;
 /// QEMU, the accelerator, the machine type and the firmware.
 #[derive(Debug, Clone)]
 pub(super) struct Platform {
+    /// The architecture of its guests.
+    arch: Arch,
     /// The program.
     pub(super) qemu: Qemu,
     /// The accelerator.
@@ -67,16 +68,18 @@ impl Platform {
         if let Some(why) = &no_kvm {
             listener.note(&format!("using TCG: {why}"));
         }
-        let machine = spec.machine.clone().unwrap_or_else(|| DEFAULT_MACHINE.into());
+        let machine = spec.machine.clone().unwrap_or_else(|| arch.default_machine().into());
         let firmware = firmware::find(&spec.firmware, spec.firmware_vars.as_deref(), arch, &machine, &qemu)?;
-        Ok(Self { qemu, accelerator, no_kvm, machine, firmware })
+        Ok(Self { arch, qemu, accelerator, no_kvm, machine, firmware })
     }
 
     /// Fails if the firmware cannot start this kernel.
     pub(super) fn check_kernel(&self, kernel: &Kernel) -> Result<(), VmError> {
         match (&self.firmware, kernel.kind) {
-            (Firmware::Direct, _) | (Firmware::Bios(_), ImageKind::BzImage | ImageKind::Absent) => Ok(()),
-            (Firmware::Uefi(_), ImageKind::BzImage | ImageKind::Absent) => {
+            (Firmware::Direct, _) | (Firmware::Bios(_), ImageKind::BzImage | ImageKind::Arm64 | ImageKind::Absent) => {
+                Ok(())
+            }
+            (Firmware::Uefi(_), ImageKind::BzImage | ImageKind::Arm64 | ImageKind::Absent) => {
                 let is_pe = starts_as_pe(&kernel.image).map_err(VmError::io("read", kernel.origin.as_str()))?;
                 if is_pe { Ok(()) } else { Err(VmError::NoEfiStub { origin: kernel.origin.clone() }) }
             }
@@ -91,20 +94,21 @@ impl Platform {
         let (memory_mib, command_line, display, transport) = match boots {
             Boots::Linux { initrd_len, transport } => {
                 let memory_mib = memory_for(spec.memory_mib, initrd_len)?;
-                (memory_mib, command_line(spec, self.accelerator)?, Display::None, transport)
+                (memory_mib, command_line(spec, self.arch, self.accelerator)?, Display::None, transport)
             }
             Boots::Disk { display } => {
                 (spec.memory_mib.unwrap_or(DISK_MEMORY_MIB), OsString::new(), display, Transport::None)
             }
         };
         Ok(Machine {
+            arch: self.arch,
             qemu: self.qemu.clone(),
             accelerator: self.accelerator,
             no_kvm: self.no_kvm.clone(),
             machine: machine_for(self.machine.clone(), &self.firmware),
             firmware: self.firmware.clone(),
             display,
-            cpu: spec.cpu.clone().unwrap_or_else(|| self.accelerator.default_cpu().into()),
+            cpu: spec.cpu.clone().unwrap_or_else(|| self.accelerator.default_cpu(self.arch).into()),
             smp: spec.smp.clone(),
             memory_mib,
             command_line,

@@ -212,7 +212,7 @@ impl Template {
 /// What a hang report needs to know about a kernel: its image, and the file that the image was extracted from.
 pub(super) fn inquest(image: &Path, origin: &Path, kind: ImageKind) -> Inquest {
     let may_move = match kind {
-        ImageKind::BzImage => true,
+        ImageKind::BzImage | ImageKind::Arm64 => true,
         // PVH enters a vmlinux at its link address: nothing relocates it.
         ImageKind::VmlinuxPvh | ImageKind::Absent => false,
     };
@@ -237,6 +237,9 @@ fn find_kernel(
         }
         FirmwareRef::Bios | FirmwareRef::Uefi { .. } | FirmwareRef::File(_) => (kernel.for_firmware()?, None),
     };
+    if let Some(requested) = spec.boot.arch.filter(|arch| *arch != kernel.arch) {
+        return Err(MachineError::ArchMismatch { requested, origin: kernel.origin, found: kernel.arch }.into());
+    }
     if pid1::image(kernel.arch).is_none() {
         return Err(MachineError::Arch(kernel.arch).into());
     }

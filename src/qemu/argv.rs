@@ -345,6 +345,7 @@ fn quote(word: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::{Ends, Payload, Ram, Warm, Wires, argv, shell_line};
+    use crate::arch::Arch;
     use crate::format::SectorSize;
     use crate::qemu::drive::{self, Drive};
     use crate::qemu::firmware::{Files, Firmware, Format, Image, Uefi};
@@ -356,6 +357,7 @@ mod tests {
 
     fn machine(transport: Transport) -> Machine {
         Machine {
+            arch: Arch::X86_64,
             qemu: Qemu {
                 path: "/usr/bin/qemu-system-x86_64".into(),
                 facts: QemuFacts { version: "7.2.22".to_owned(), sandbox: true },

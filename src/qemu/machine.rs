@@ -29,17 +29,14 @@ impl Accelerator {
         }
     }
 
-    /// `-cpu` if none is requested.
-    pub(crate) const fn default_cpu(self) -> &'static str {
+    /// `-cpu` for guests of `arch` if none is requested.
+    pub(crate) fn default_cpu(self, arch: Arch) -> &'static str {
         match self {
             Self::Kvm => "host",
-            Self::Tcg => "max",
+            Self::Tcg => arch.guest().tcg_cpu,
         }
     }
 }
-
-/// `-machine` if none is requested.
-pub const DEFAULT_MACHINE: &str = "q35";
 
 /// Graphical output of a machine, in addition to its serial console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +53,8 @@ pub enum Display {
 /// Complete configuration of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
+    /// Architecture of its processors.
+    pub arch: Arch,
     /// QEMU program.
     pub qemu: Qemu,
     /// Accelerator.
@@ -89,8 +88,18 @@ pub enum MachineError {
     #[error("KVM is required by --accel kvm, but unavailable: {0}")]
     NoKvm(String),
     /// Unsupported guest architecture.
-    #[error("unsupported guest architecture {0}: bootling's pid 1 supports only x86_64")]
+    #[error("unsupported guest architecture {0}: bootling runs guests of {list}", list = supported())]
     Arch(Arch),
+    /// The kernel is for another architecture than requested.
+    #[error("--arch {requested} does not fit the kernel {origin}, which is for {found}")]
+    ArchMismatch {
+        /// The requested architecture.
+        requested: Arch,
+        /// Origin of the kernel.
+        origin: String,
+        /// The kernel's architecture.
+        found: Arch,
+    },
     /// QEMU would detach: bootling could not observe it, and it would outlive bootling.
     #[error("-daemonize is not supported: QEMU would detach, and bootling could not observe how the guest ends")]
     Daemonize,
@@ -114,13 +123,18 @@ pub enum MachineError {
     },
 }
 
-/// `COMMAND_LINE_SIZE` of x86 (`arch/x86/include/asm/setup.h`), including the NUL.
+/// `COMMAND_LINE_SIZE` of x86 and arm64 (`arch/*/include/{,uapi/}asm/setup.h`), including the NUL.
 const COMMAND_LINE_SIZE: usize = 2048;
 /// Memory for the kernel in addition to the initrd (a generous estimate).
 const KERNEL_MIB: u64 = 160;
 /// Default guest memory.
 const DEFAULT_MIB: u64 = 1024;
 const MIB: u64 = 1 << 20;
+
+/// Returns the architectures whose guests run.
+fn supported() -> String {
+    Arch::with_guests().map(Arch::name).collect::<Vec<_>>().join(", ")
+}
 
 /// Chooses the accelerator. `probe` is called, with its timeout, only if the choice depends on it.
 pub(crate) fn choose_accelerator(
@@ -176,30 +190,20 @@ pub(crate) fn machine_for(machine: OsString, firmware: &Firmware) -> OsString {
     machine
 }
 
-/// Kernel parameters of `--fast-boot`. Each saves measurable time and removes something from the tested configuration;
-/// see `docs/speed.md` for the figures, and for parameters without effect.
-const fn fast_boot(accelerator: Accelerator) -> &'static [&'static str] {
-    match accelerator {
-        // KVM guests have a timer that counts in TSC ticks: no calibration is needed.
-        Accelerator::Kvm => &["cryptomgr.notests", "noreplace-smp"],
-        Accelerator::Tcg => &["cryptomgr.notests", "noreplace-smp", "nolapic_timer"],
-    }
-}
-
-/// Builds the kernel command line: console, reboot on panic instead of a hang, and the user's parameters last so that
-/// they take precedence.
+/// Builds the kernel command line for guests of `arch`: console, reboot on panic instead of a hang, and the user's
+/// parameters last so that they take precedence.
 ///
 /// Without `quiet`: under TCG the full log takes no measurable time (2.1 s either way), and it contains the cause if a
-/// boot fails. Under TCG with `no_timer_check`, which kernels on KVM set themselves (`arch/x86/kernel/kvm.c`,
-/// `kvm_guest_init`): on a busy host the check of the timer interrupt occasionally fails, and the kernel panics with
-/// "IO-APIC + timer doesn't work!" although it has no fault.
-pub(crate) fn command_line(spec: &BootSpec, accelerator: Accelerator) -> Result<OsString, MachineError> {
-    let mut line = OsString::from("console=ttyS0 panic=-1");
-    match accelerator {
-        Accelerator::Tcg => line.push(" no_timer_check"),
-        Accelerator::Kvm => {}
-    }
-    for word in if spec.fast_boot { fast_boot(accelerator) } else { &[] } {
+/// boot fails. Each parameter of `--fast-boot` saves measurable time and removes something from the tested configuration;
+/// see `docs/speed.md` for the figures, and for parameters without effect.
+pub(crate) fn command_line(spec: &BootSpec, arch: Arch, accelerator: Accelerator) -> Result<OsString, MachineError> {
+    let guest = arch.guest();
+    let (parameters, fast_boot) = match accelerator {
+        Accelerator::Tcg => (guest.tcg_parameters, guest.fast_boot_tcg),
+        Accelerator::Kvm => (&[][..], guest.fast_boot),
+    };
+    let mut line = OsString::from(format!("console={} panic=-1", arch.console()));
+    for word in parameters.iter().chain(fast_boot.iter().filter(|_| spec.fast_boot)) {
         line.push(" ");
         line.push(word);
     }
@@ -253,8 +257,11 @@ mod tests {
                 "console=ttyS0 panic=-1 no_timer_check cryptomgr.notests noreplace-smp nolapic_timer quiet mine=1",
             ),
         ] {
-            assert_eq!(command_line(&spec(fast_boot), accelerator), Ok(line.into()), "{fast_boot} {accelerator:?}");
+            let found = command_line(&spec(fast_boot), Arch::X86_64, accelerator);
+            assert_eq!(found, Ok(line.into()), "{fast_boot} {accelerator:?}");
         }
+        let arm = command_line(&spec(false), Arch::Aarch64, Accelerator::Tcg);
+        assert_eq!(arm, Ok("console=ttyAMA0 panic=-1 quiet mine=1".into()));
     }
 
     #[test]

@@ -81,6 +81,16 @@ const MACHINE_TYPES: &[MachineType] = &[
         rom: "bios-microvm.bin",
         ..DEFAULT
     },
+    // The second PL011 requires QEMU 9.1, and is not `ttyAMA1` in all kernels.
+    MachineType {
+        name: "virt",
+        full_name: Some("virt"),
+        serial_ports: 1,
+        has_bios: false,
+        power_device: None,
+        rom: "efi-virtio.rom",
+        ..DEFAULT
+    },
 ];
 
 /// ROMs for any type.
@@ -189,6 +199,7 @@ mod tests {
     fn aliases_resolve_to_the_full_names_in_descriptors() {
         for (machine, name) in [
             ("q35", "pc-q35-7.2"),
+            ("virt", "virt-7.2"),
             ("q35,smm=off", "pc-q35-7.2"),
             ("smm=off,type=pc", "pc-i440fx-7.2"),
             ("pc-q35-6.0,usb=on", "pc-q35-6.0"),
@@ -205,6 +216,7 @@ mod tests {
         for (machine, name) in [
             ("q35,smm=off", "q35"),
             ("pc-q35-7.2", "q35"),
+            ("virt-7.2,gic-version=3", "virt"),
             ("pc-i440fx-2.1,usb=on", "pc"),
             ("usb=off,type=isapc", "isapc"),
             ("microvm", "microvm"),
@@ -223,6 +235,7 @@ mod tests {
         for (machine, has_driver, transport) in [
             ("q35", true, Transport::VirtioPci),
             ("q35", false, Transport::Com2),
+            ("virt", false, Transport::VirtioPci),
             ("unknown", true, Transport::VirtioPci),
             ("isapc", true, Transport::Com2),
             ("isapc", false, Transport::Com2),
@@ -239,7 +252,7 @@ mod tests {
     #[test]
     fn each_rom_is_listed_once() {
         let roms: Vec<_> = roms().collect();
-        assert_eq!(roms[..4], ["bios-256k.bin", "bios.bin", "bios-microvm.bin", "pvh.bin"]);
-        assert_eq!(roms.len(), 10);
+        assert_eq!(roms[..4], ["bios-256k.bin", "bios.bin", "bios-microvm.bin", "efi-virtio.rom"]);
+        assert_eq!(roms.len(), 11);
     }
 }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch::Arch;
+use crate::arch::{Arch, Properties};
 use crate::cache::{Cache, CacheError, Key};
 use crate::process::Process;
 
@@ -136,20 +136,12 @@ impl From<CacheError> for Failed {
 
 /// Debian package and program names for an architecture, the most common name first.
 fn programs(arch: Arch) -> (&'static str, Vec<String>) {
-    let (package, suffix) = match arch {
-        Arch::X86_64 | Arch::X32 => ("qemu-system-x86", "x86_64"),
-        Arch::X86 => ("qemu-system-x86", "i386"),
-        Arch::Aarch64 => ("qemu-system-arm", "aarch64"),
-        Arch::Arm => ("qemu-system-arm", "arm"),
-        Arch::Riscv64 => ("qemu-system-misc", "riscv64"),
-        Arch::S390x => ("qemu-system-misc", "s390x"),
-        Arch::Ppc64le => ("qemu-system-ppc", "ppc64"),
-    };
-    let mut names = vec![format!("qemu-system-{suffix}")];
+    let Properties { qemu_package, qemu, .. } = arch.properties();
+    let mut names = vec![format!("qemu-system-{qemu}")];
     if Arch::host() == Some(arch) {
         names.extend(["qemu-kvm".to_owned(), "kvm".to_owned()]);
     }
-    (package, names)
+    (qemu_package, names)
 }
 
 fn locate_for(arch: Arch) -> Result<PathBuf, QemuError> {

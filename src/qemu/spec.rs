@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::arch::Arch;
+
 /// `--accel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Accel {
@@ -58,6 +60,8 @@ pub enum ConsoleTo {
 /// The requested machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootSpec {
+    /// Architecture; `None`: the kernel's.
+    pub arch: Option<Arch>,
     /// QEMU program, by path or by name on PATH; `None`: the one for the kernel's architecture.
     pub qemu: Option<PathBuf>,
     /// KVM or TCG.
@@ -91,6 +95,7 @@ pub struct BootSpec {
 impl Default for BootSpec {
     fn default() -> Self {
         Self {
+            arch: None,
             qemu: None,
             accel: Accel::Auto,
             machine: None,

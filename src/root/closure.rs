@@ -16,7 +16,6 @@ use super::dirs::{Dirs, Found};
 use super::ldso::{Answer, Glibc, System};
 use super::musl::{self, Musl};
 pub(crate) use super::object::Object;
-use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
 use crate::format::elf::Abi;
 use crate::format::elf::dlopen_note::Priority;
@@ -153,7 +152,8 @@ impl<'a> Linker<'a> {
             return Ok(None);
         };
         let is_musl = library.elf.needed.iter().any(|name| name.as_bytes().starts_with(b"libc.musl-"));
-        let path = ArchivePath::new(if is_musl { musl_loader(arch) } else { glibc_loader(arch) });
+        let path =
+            ArchivePath::new(if is_musl { arch.properties().musl_loader } else { arch.properties().glibc_loader });
         let dir = path.parent().unwrap_or_default().to_absolute();
         let Some(dir) = self.dirs.dir(dir.as_os_str().as_bytes()) else {
             return Ok(None);
@@ -326,34 +326,6 @@ impl Load {
             self.closure.notes.push(format!("{UNWINDER} not found: threads of {} cannot be canceled", missing.by));
         }
         Ok(())
-    }
-}
-
-/// Returns the path of glibc's loader, as defined by the architecture's ABI.
-const fn glibc_loader(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "/lib64/ld-linux-x86-64.so.2",
-        Arch::X86 => "/lib/ld-linux.so.2",
-        Arch::X32 => "/libx32/ld-linux-x32.so.2",
-        Arch::Aarch64 => "/lib/ld-linux-aarch64.so.1",
-        Arch::Arm => "/lib/ld-linux-armhf.so.3",
-        Arch::Riscv64 => "/lib/ld-linux-riscv64-lp64d.so.1",
-        Arch::S390x => "/lib/ld64.so.1",
-        Arch::Ppc64le => "/lib64/ld64.so.2",
-    }
-}
-
-/// Returns the path of musl's loader.
-const fn musl_loader(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "/lib/ld-musl-x86_64.so.1",
-        Arch::X86 => "/lib/ld-musl-i386.so.1",
-        Arch::X32 => "/lib/ld-musl-x32.so.1",
-        Arch::Aarch64 => "/lib/ld-musl-aarch64.so.1",
-        Arch::Arm => "/lib/ld-musl-armhf.so.1",
-        Arch::Riscv64 => "/lib/ld-musl-riscv64.so.1",
-        Arch::S390x => "/lib/ld-musl-s390x.so.1",
-        Arch::Ppc64le => "/lib/ld-musl-powerpc64le.so.1",
     }
 }
 

@@ -98,11 +98,7 @@ fn whole(file: &Arc<SourceFile>) -> Extents {
 /// exists as /dev/console; a machine without a serial port thus uses its screen. `panic=60` leaves time to read a
 /// panic.
 fn command_line(args: &DiskArgs, arch: Arch) -> String {
-    let serial = match arch {
-        Arch::X86_64 | Arch::X86 | Arch::X32 | Arch::Riscv64 | Arch::Ppc64le => "ttyS0",
-        Arch::Aarch64 | Arch::Arm => "ttyAMA0",
-        Arch::S390x => "ttysclp0",
-    };
+    let serial = arch.console();
     let mut line = match &args.cmdline {
         Some(line) => line.clone(),
         None => format!("console=tty0 console={serial} panic=60"),

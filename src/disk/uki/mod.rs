@@ -79,7 +79,7 @@ fn efi_kernel(kernel: &Kernel) -> Result<KernelImage, UkiError> {
     let Kernel { image: path, kind, origin, .. } = kernel.clone().for_firmware()?;
     match kind {
         // An absent image cannot be opened below.
-        ImageKind::BzImage | ImageKind::Absent => {}
+        ImageKind::BzImage | ImageKind::Arm64 | ImageKind::Absent => {}
         ImageKind::VmlinuxPvh => return Err(UkiError::Elf { origin }),
     }
     let failed = |source| UkiError::Io { doing: "read kernel", path: path.clone(), source };

@@ -57,7 +57,7 @@ impl Vmlinux {
 
     /// Searches the loaded segments for the kernel's banner and returns its release.
     pub(crate) fn release(&self, file: &(impl ReadAt + ?Sized)) -> io::Result<Option<String>> {
-        let banner = self.search(file, |_| true)?;
+        let banner = search(file, &self.loads, |_| true)?;
         Ok(banner.and_then(|banner| banner.split(' ').next().map(str::to_owned)))
     }
 
@@ -65,29 +65,33 @@ impl Vmlinux {
     /// `6.1.0 (user@host) (gcc ...) #1 SMP ...`. Newer kernels also contain a copy without a version, for an early link
     /// (`init/version.c`).
     pub(crate) fn banner(&self, file: &(impl ReadAt + ?Sized)) -> io::Result<Option<String>> {
-        self.search(file, |banner| super::release::version(banner).is_some())
+        search(file, &self.loads, |banner| super::release::version(banner).is_some())
     }
+}
 
-    /// Returns the first banner that `accepts`.
-    fn search(&self, file: &(impl ReadAt + ?Sized), accepts: impl Fn(&str) -> bool) -> io::Result<Option<String>> {
-        // A banner may cross a block boundary, so each block overlaps the next one.
-        const PIECE: usize = 1 << 20;
-        const OVERLAP: usize = 1024;
-        let mut buffer = vec![0; PIECE + OVERLAP];
-        for (offset, len) in &self.loads {
-            let mut done = 0;
-            while done < *len {
-                let want = usize::try_from(len - done).unwrap_or(usize::MAX).min(PIECE + OVERLAP);
-                let Some(piece) = buffer.get_mut(..want) else { break };
-                file.read_at(piece, offset + done)?;
-                if let Some(found) = banners(piece).find(|banner| accepts(banner)) {
-                    return Ok(Some(found));
-                }
-                done += PIECE as u64;
+/// Returns the first banner that `accepts` in these ranges (offset, length) of a file.
+pub(crate) fn search(
+    file: &(impl ReadAt + ?Sized),
+    ranges: &[(u64, u64)],
+    accepts: impl Fn(&str) -> bool,
+) -> io::Result<Option<String>> {
+    // A banner may cross a block boundary, so each block overlaps the next one.
+    const PIECE: usize = 1 << 20;
+    const OVERLAP: usize = 1024;
+    let mut buffer = vec![0; PIECE + OVERLAP];
+    for (offset, len) in ranges {
+        let mut done = 0;
+        while done < *len {
+            let want = usize::try_from(len - done).unwrap_or(usize::MAX).min(PIECE + OVERLAP);
+            let Some(piece) = buffer.get_mut(..want) else { break };
+            file.read_at(piece, offset + done)?;
+            if let Some(found) = banners(piece).find(|banner| accepts(banner)) {
+                return Ok(Some(found));
             }
+            done += PIECE as u64;
         }
-        Ok(None)
     }
+    Ok(None)
 }
 
 /// Returns `p_vaddr`, `p_memsz` and `p_paddr` of each `PT_LOAD` segment.

@@ -1,18 +1,21 @@
-//! Parser of `info registers -a` for x86 processors (QEMU, `target/i386/cpu-dump.c`).
+//! Parser of `info registers -a` (QEMU, `target/i386/cpu-dump.c` and `target/arm/cpu.c`).
 
 /// The interrupt flag in RFLAGS.
 const IF: u64 = 1 << 9;
+/// The mask of interrupts, and the exception level with its stack pointer, in PSTATE.
+const PSTATE_I: u64 = 1 << 7;
+const PSTATE_M: u64 = 0b1111;
 
 /// Registers of a processor at one point in time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cpu {
     /// vCPU index.
     pub(crate) index: u64,
-    /// Address of the next instruction.
+    /// Address of the next instruction: RIP, or PC of an Arm processor.
     pub(crate) rip: u64,
     /// Stack pointer.
     pub(crate) rsp: u64,
-    /// Privilege level: 0 in the kernel, 3 in user space.
+    /// Privilege level: 0 in the kernel, 3 in user space (exception level 0 of an Arm processor).
     pub(crate) cpl: u8,
     /// True if it is halted until the next interrupt.
     pub(crate) halted: bool,
@@ -40,18 +43,23 @@ pub(crate) fn read(text: &str) -> Vec<Cpu> {
             cpus.push(Cpu { index: number.trim().parse().unwrap_or(0), ..Cpu::default() });
         }
         // Without `-a`, and in older versions of QEMU, there is a single processor without an index.
-        if cpus.is_empty() && (line.starts_with("RAX=") || line.starts_with("EAX=")) {
+        if cpus.is_empty() && ["RAX=", "EAX=", "PC="].iter().any(|first| line.starts_with(first)) {
             cpus.push(Cpu::default());
         }
         let Some(cpu) = cpus.last_mut() else { continue };
         for (name, value) in fields(line) {
             let number = u64::from_str_radix(value, 16);
             match (name, number) {
-                ("RIP", Ok(rip)) => (cpu.rip, cpu.long) = (rip, true),
+                ("RIP" | "PC", Ok(rip)) => (cpu.rip, cpu.long) = (rip, true),
                 ("EIP", Ok(eip)) => cpu.rip = eip,
-                ("RSP" | "ESP", Ok(rsp)) => cpu.rsp = rsp,
+                ("RSP" | "ESP" | "SP", Ok(rsp)) => cpu.rsp = rsp,
                 ("RFL" | "EFL", Ok(flags)) => cpu.interrupts = flags & IF != 0,
                 ("CPL", Ok(level)) => cpu.cpl = level as u8,
+                // QEMU does not print whether an Arm processor is halted.
+                ("PSTATE", Ok(state)) => {
+                    cpu.interrupts = state & PSTATE_I == 0;
+                    cpu.cpl = if state & PSTATE_M == 0 { 3 } else { 0 };
+                }
                 ("HLT", Ok(halted)) => cpu.halted = halted != 0,
                 _ => {}
             }
@@ -95,6 +103,25 @@ IDT=     fffffe0000000000 00000fff\r
         for dead in [cpu(0, false, true), cpu(0, true, false)] {
             assert!(!dead.is_alive(), "{dead:?}");
         }
+    }
+
+    #[test]
+    fn arm_processors_are_parsed() {
+        let said = "\r
+CPU#0\r
+ PC=ffffd9a9b3c1c2f0 X00=00000000000000e0 X01=ffff00003fb5d480\r
+X29=ffffd9a9b4f63d80 X30=ffffd9a9b3c1c2e8  SP=ffffd9a9b4f63d80\r
+PSTATE=600000c5 -ZC- EL1h     FPU disabled\r
+\r
+CPU#1\r
+ PC=0000ffff9f3e1a2c X00=0000000000000000  SP=0000ffffe0a12340\r
+PSTATE=80000000 N--- EL0t     FPU disabled\r
+";
+        let cpu = |index, rip, rsp, cpl| Cpu { index, rip, rsp, cpl, long: true, ..Cpu::default() };
+        let kernel = cpu(0, 0xffff_d9a9_b3c1_c2f0, 0xffff_d9a9_b4f6_3d80, 0);
+        let user = Cpu { interrupts: true, ..cpu(1, 0xffff_9f3e_1a2c, 0xffff_e0a1_2340, 3) };
+        assert_eq!(read(said), [kernel, user]);
+        assert!(user.is_alive());
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub(super) fn check(
     listener: &mut dyn Listener,
 ) -> Result<(), VmError> {
     let Some(config) = trusted(kernel, spec) else { return Ok(()) };
-    let table = table::table();
+    let table = table::table(kernel.arch);
     let needs = table.iter().filter(|need| requests.whens.contains(&need.when));
     let lacks: Vec<(&Need, String)> =
         needs.filter_map(|need| Some((need, need.lack(config, requests.has_modules)?))).collect();
@@ -104,20 +104,22 @@ pub(super) fn traits(kernel: &Kernel, spec: &RunSpec) -> KernelTraits {
         Some(options.iter().all(|option| config.is_builtin(option)))
     };
     KernelTraits {
-        writes_console: has(["PRINTK", "SERIAL_8250_CONSOLE"]),
+        writes_console: has(["PRINTK", kernel.arch.guest().serial[1]]),
         starts_init: has(["BLK_DEV_INITRD", "BINFMT_ELF"]),
     }
 }
 
 /// Returns the configuration if it is complete, and the user trusts it.
 fn trusted<'a>(kernel: &'a Kernel, spec: &RunSpec) -> Option<&'a Config> {
-    kernel.config.as_ref().filter(|config| spec.boot.preflight && is_complete(config))
+    kernel.config.as_ref().filter(|config| spec.boot.preflight && is_complete(kernel, config))
 }
 
 /// Returns why guests of this kernel cannot be restored from a snapshot, as a clause; `None` if nothing is known against it.
 pub(super) fn not_warm(kernel: &Kernel, spec: &RunSpec) -> Option<String> {
     let config = trusted(kernel, spec)?;
-    let need = table::table().into_iter().find(|need| need.when == When::Warm && need.lack(config, true).is_some())?;
+    let need = table::table(kernel.arch)
+        .into_iter()
+        .find(|need| need.when == When::Warm && need.lack(config, true).is_some())?;
     Some(format!("{} ({} lacks {})", need.without, config.source(), need.lack(config, true)?))
 }
 
@@ -134,10 +136,10 @@ fn notes(lacks: &[(&Need, String)], config: &Config) -> Vec<String> {
     notes.into_iter().map(format).collect()
 }
 
-/// Returns true for the complete configuration of an x86-64 kernel. A minimal one (`make savedefconfig`) omits options that
-/// are set by default; it never contains this one, which has no prompt.
-pub(super) fn is_complete(config: &Config) -> bool {
-    config.is_builtin("X86_64")
+/// Returns true for a complete configuration of the kernel. A minimal one (`make savedefconfig`) omits options that are set
+/// by default; it never contains this one, which has no prompt.
+pub(super) fn is_complete(kernel: &Kernel, config: &Config) -> bool {
+    config.is_builtin(kernel.arch.guest().config)
 }
 
 #[cfg(test)]

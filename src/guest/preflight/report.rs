@@ -67,7 +67,7 @@ impl Report {
 
     /// Checks a kernel. `has_modules`: drivers of the channel may be modules.
     pub(super) fn with(kernel: &Kernel, has_modules: bool) -> Self {
-        let config = kernel.config.as_ref().filter(|config| is_complete(config));
+        let config = kernel.config.as_ref().filter(|config| is_complete(kernel, config));
         let shown = |need: &Need| match need.when {
             // The rows of the two channels of a PC name the same options.
             When::Channel(transport) => transport != Transport::Com2,
@@ -92,7 +92,7 @@ impl Report {
             let Need { by, without, severity, .. } = need;
             Row { by, options, without, severity, on_request, state, set }
         };
-        let needs: Vec<Row> = table::table().into_iter().filter(shown).map(row).collect();
+        let needs: Vec<Row> = table::table(kernel.arch).into_iter().filter(shown).map(row).collect();
         Self {
             version: VERSION,
             kernel: kernel.origin.clone(),

@@ -6,17 +6,18 @@
 
 use super::need::Severity::{Degraded, Fatal, Minor};
 use super::need::{Need, Setting, Severity, Way, When};
+use crate::arch::Arch;
 use crate::format::compression::Compression;
 use crate::qemu::machine_type::Transport;
 
-/// Returns all needs.
-pub(crate) fn table() -> Vec<Need> {
+/// Returns all needs of guests of `arch`.
+pub(crate) fn table(arch: Arch) -> Vec<Need> {
     let compressions = Compression::ALL.into_iter().filter_map(compressed);
-    guest().into_iter().chain(verdict()).chain(options()).chain(compressions).collect()
+    guest(arch).into_iter().chain(verdict(arch)).chain(options(arch)).chain(compressions).collect()
 }
 
 /// Needs of pid 1 and its channel.
-fn guest() -> Vec<Need> {
+fn guest(arch: Arch) -> Vec<Need> {
     const NO_CHANNEL: &str = "pid 1 cannot report to the host";
     let virtio = |bus, below: &[&'static str]| Way {
         // pid 1 finds the port in sysfs.
@@ -26,7 +27,8 @@ fn guest() -> Vec<Need> {
     };
     let pci = || virtio("VIRTIO_PCI", &["TTY", "PCI", "VIRTIO_MENU"]);
     let mmio = || virtio("VIRTIO_MMIO", &["TTY", "VIRTIO_MENU"]);
-    let serial = || builtin(&["SERIAL_8250"], &["TTY"]);
+    let [port, _] = arch.guest().serial;
+    let serial = || builtin(&[port], &["TTY"]);
     vec![
         need("initrd", When::Always, [one("BLK_DEV_INITRD")], Fatal, "the kernel cannot unpack an initrd"),
         need("pid 1", When::Always, [one("BINFMT_ELF")], Fatal, "the kernel cannot execute programs"),
@@ -37,8 +39,9 @@ fn guest() -> Vec<Need> {
 }
 
 /// Needs of the console and the verdict.
-fn verdict() -> Vec<Need> {
-    let console = || builtin(&["SERIAL_8250_CONSOLE"], &["TTY", "SERIAL_8250"]);
+fn verdict(arch: Arch) -> Vec<Need> {
+    let [port, console] = arch.guest().serial;
+    let console = || builtin(&[console], &["TTY", port]);
     let command_line = Way { options: vec!["CMDLINE_OVERRIDE"], setting: Setting::Off, below: Vec::new() };
     vec![
         need(
@@ -67,8 +70,10 @@ fn verdict() -> Vec<Need> {
 }
 
 /// Needs of options, and of less important parts.
-fn options() -> Vec<Need> {
-    vec![
+fn options(arch: Arch) -> Vec<Need> {
+    let speed = builtin(&["PVH"], &["HYPERVISOR_GUEST"]);
+    let speed = need("speed", When::Always, [speed], Minor, "each boot decompresses the kernel");
+    let mut needs = vec![
         need("--smp", When::SeveralCpus, [one("SMP")], Degraded, "the kernel uses a single CPU"),
         need(
             "--tty",
@@ -92,16 +97,12 @@ fn options() -> Vec<Need> {
             Fatal,
             "firmware cannot start the kernel",
         ),
-        need(
-            "speed",
-            When::Always,
-            [builtin(&["PVH"], &["HYPERVISOR_GUEST"])],
-            Minor,
-            "each boot decompresses the kernel",
-        ),
         need("hang report", When::Always, [one("KALLSYMS")], Minor, "backtraces contain addresses, not function names"),
         need("hang report", When::Always, [one("MAGIC_SYSRQ")], Minor, "the kernel does not list its tasks"),
-    ]
+    ];
+    // Only x86 kernels are compressed, and started without decompression through PVH.
+    needs.extend((arch == Arch::X86_64).then_some(speed));
+    needs
 }
 
 /// Returns the need of an existing initrd that has a segment with this compression.

@@ -118,6 +118,7 @@ fn contents(file: &OwnedFd) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::{ingredients, key};
+    use crate::arch::Arch;
     use crate::cache::{Cache, Key};
     use crate::qemu::firmware::{Files, Firmware, Format, Image, Uefi};
     use crate::qemu::machine::{Accelerator, Display, Machine};
@@ -161,6 +162,7 @@ mod tests {
             let copied = std::process::Command::new("cp").args([at("text"), at("qemu")]).status();
             assert!(copied.expect("cp runs").success());
             let machine = Machine {
+                arch: Arch::X86_64,
                 qemu: Qemu { path: at("qemu"), facts: QemuFacts { version: "7.2.22".to_owned(), sandbox: true } },
                 accelerator: Accelerator::Tcg,
                 no_kvm: None,

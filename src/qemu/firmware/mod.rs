@@ -223,10 +223,14 @@ pub fn find(
 /// Fails if the machine type cannot run firmware.
 fn check_machine(machine: &OsStr, is_uefi: bool) -> Result<(), FirmwareError> {
     let row = MachineType::of(machine);
-    if row.has_bios && (row.has_pci() || !is_uefi) {
+    if if is_uefi { row.has_pci() } else { row.has_bios } {
         return Ok(());
     }
-    let missing = if row.has_bios { "no PCI" } else { "no PCI and no flash" };
+    let missing = match (row.has_bios, row.has_pci()) {
+        (true, _) => "no PCI",
+        (false, false) => "no PCI and no flash",
+        (false, true) => "no BIOS",
+    };
     let (firmware, machine) = (if is_uefi { "UEFI" } else { "BIOS" }, machine.to_string_lossy().into_owned());
     Err(FirmwareError::Machine { firmware, machine, name: row.name, missing })
 }

@@ -30,13 +30,11 @@ impl Bundle {
         let missing = |name: &str| BundleError::Missing(name.to_owned());
         let transport = TRANSPORTS.into_iter().find(|known| known.name() == machine.channel);
         let initrd = self.files.get(INITRD).ok_or_else(|| missing(INITRD))?;
+        let arch = Arch::named(arch).ok_or_else(|| invalid("unknown architecture"))?;
         Ok(Prebuilt {
             image: self.path(KERNEL).ok_or_else(|| missing(KERNEL))?,
-            kind: kernel.kind(),
-            arch: Arch::ALL
-                .into_iter()
-                .find(|known| known.name() == arch)
-                .ok_or_else(|| invalid("unknown architecture"))?,
+            kind: kernel.kind(arch),
+            arch,
             origin: Printable(kernel.origin.as_bytes()).to_string(),
             initrd: initrd.try_clone().map_err(BundleError::Read)?,
             transport: transport.ok_or_else(|| invalid("unknown guest channel"))?,
@@ -86,7 +84,10 @@ impl MachineInfo {
         let recorded = self.boot_spec(trusted)?;
         let accel = if user.accel == Accel::Auto { recorded.accel } else { user.accel };
         // `host` requires KVM. `None` selects the default for the accelerator.
-        let is_default_cpu = matches!((self.accel.as_str(), self.cpu.as_str()), ("kvm", "host") | ("tcg", "max"));
+        let is_default_cpu = match self.accel.as_str() {
+            "tcg" => Arch::with_guests().any(|arch| self.cpu == Accelerator::Tcg.default_cpu(arch)),
+            accel => accel == "kvm" && self.cpu == "host",
+        };
         let cpu = recorded.cpu.filter(|_| accel == recorded.accel || !is_default_cpu);
         Ok(BootSpec {
             qemu: user.qemu,
@@ -117,17 +118,19 @@ impl MachineInfo {
 
 /// Returns the QEMU command line for the machine of a manifest, or `None` if the machine is invalid.
 pub(super) fn command_line_of(manifest: &Manifest) -> Option<Vec<String>> {
-    let Manifest { machine: info, qemu, .. } = manifest;
+    let Manifest { machine: info, qemu, arch, .. } = manifest;
     let spec = info.boot_spec(true).ok()?;
     let accelerator = if spec.accel == Accel::Kvm { Accelerator::Kvm } else { Accelerator::Tcg };
+    let arch = Arch::named(arch)?;
     let machine = Machine {
+        arch,
         qemu: Qemu {
             path: qemu.program.clone().into(),
             facts: QemuFacts { version: qemu.version.clone(), sandbox: false },
         },
         accelerator,
         no_kvm: None,
-        command_line: command_line(&spec, accelerator).ok()?,
+        command_line: command_line(&spec, arch, accelerator).ok()?,
         machine: spec.machine.unwrap_or_default(),
         cpu: spec.cpu.unwrap_or_default(),
         smp: spec.smp,

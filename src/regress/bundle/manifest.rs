@@ -1,5 +1,6 @@
 //! Manifest of a bundle. Fields are added, never removed or changed.
 
+use crate::arch::Arch;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -95,8 +96,12 @@ pub struct QemuInfo {
 }
 
 impl KernelInfo {
-    /// Returns the type of the kernel image.
-    pub(crate) fn kind(&self) -> ImageKind {
-        if self.is_elf { ImageKind::VmlinuxPvh } else { ImageKind::BzImage }
+    /// Returns the type of the kernel image, for guests of `arch`.
+    pub(crate) fn kind(&self, arch: Arch) -> ImageKind {
+        match arch {
+            Arch::Aarch64 => ImageKind::Arm64,
+            _ if self.is_elf => ImageKind::VmlinuxPvh,
+            _ => ImageKind::BzImage,
+        }
     }
 }

@@ -40,7 +40,7 @@ impl Bundle {
             version: VERSION,
             made_by: made_by(),
             command: command(&spec.initrd.run),
-            arch: "x86_64".to_owned(),
+            arch: machine.arch.name().to_owned(),
             kernel: KernelInfo { origin: origin(&prepared.kernel), release: None, is_elf: &magic == b"\x7fELF" },
             machine: MachineInfo::new(machine, spec, timeout)?,
             health: spec.health.clone(),

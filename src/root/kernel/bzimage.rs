@@ -17,7 +17,9 @@ impl Kernel {
     pub(crate) fn for_firmware(self) -> Result<Self, KernelError> {
         let top = match (self.kind, self.image.parent()) {
             (ImageKind::VmlinuxPvh, Some(top)) => top,
-            (ImageKind::BzImage | ImageKind::Absent, _) | (ImageKind::VmlinuxPvh, None) => return Ok(self),
+            (ImageKind::BzImage | ImageKind::Arm64 | ImageKind::Absent, _) | (ImageKind::VmlinuxPvh, None) => {
+                return Ok(self);
+            }
         };
         for path in tree::bzimages(top).into_iter().filter(|path| path.exists()) {
             let Ok(found) = image::identify(&path)? else { continue };

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::image::{Bootable, identify};
+use super::image::{Bootable, identify, search_release};
 use super::{
     ImageKind, Kernel, ModuleDir, ModuleLayout,
     config::{self, Config},
@@ -152,11 +152,14 @@ fn at_path(root: &Root, path: &Path, cache: &Cache, progress: &mut dyn FnMut(&st
 
 /// Identifies a kernel image and finds its modules and configuration.
 fn image_file(root: &Root, image: &Path, typed: &Path, cache: &Cache) -> Result<Kernel, KernelError> {
-    let found = identify(image)?.map_err(|refused| KernelError::NotBootable {
+    let mut found = identify(image)?.map_err(|refused| KernelError::NotBootable {
         path: typed.to_owned(),
         what: refused.what,
         advice: refused.advice,
     })?;
+    if found.kind == ImageKind::Arm64 {
+        found.release = search_release(image)?;
+    }
     complete(root, image, typed, found, cache)
 }
 
@@ -408,7 +411,8 @@ mod tests {
         for (name, bytes, expected) in [
             ("i386", i386, "32-bit x86"),
             ("cut", cut, "truncated"),
-            ("arm64", vmlinux(183, true), "ELF file for aarch64"),
+            ("arm64", vmlinux(183, true), "a vmlinux for aarch64"),
+            ("riscv64", vmlinux(243, true), "ELF file for riscv64"),
             ("nopvh", vmlinux(62, false), "without a PVH entry note"),
             ("module.ko", module(&[]), "kernel module"),
             ("initrd", b"070701".to_vec(), "--initrd"),

@@ -46,7 +46,7 @@ fn open(kernel: &Kernel, cache: &Cache) -> Result<Option<Box<dyn Read>>, KernelE
     };
     match kernel.kind {
         ImageKind::Absent => Ok(None),
-        ImageKind::VmlinuxPvh => opened(&kernel.image),
+        ImageKind::VmlinuxPvh | ImageKind::Arm64 => opened(&kernel.image),
         ImageKind::BzImage => match vmlinux::from_bzimage(&kernel.image, &kernel.origin, cache, &mut |_| {}) {
             Ok(Some(vmlinux)) => opened(&vmlinux),
             Ok(None) => {

@@ -15,8 +15,9 @@ use super::{ImageKind, error::KernelError};
 use crate::arch::Arch;
 use crate::format::compression::{Compression, Streams};
 use crate::format::elf::{ElfError, is_elf};
+use crate::format::kernel::arm64;
 use crate::format::kernel::bzimage::{BzImage, SetupError};
-use crate::format::kernel::vmlinux::Vmlinux;
+use crate::format::kernel::vmlinux::{Vmlinux, search};
 
 /// Number of bytes read from the start of a file. Enough for all headers, including a PE section table.
 const HEAD: u64 = 8192;
@@ -47,7 +48,9 @@ impl Refused {
     }
 }
 
-const GIVE_X86: &str = "pass an x86-64 bzImage (vmlinuz) or vmlinux";
+const GIVE_X86: &str = "pass an x86-64 bzImage (vmlinuz) or vmlinux, or an arm64 Image";
+const GIVE_IMAGE: &str = "pass an arm64 Image (vmlinuz)";
+const UNPACK: &str = "unpack it (gunzip) and pass the Image";
 const INITRD: &str =
     "pass an initrd with --initrd; --kernel takes a bzImage, a vmlinux, a build tree, a .deb or a release";
 
@@ -67,7 +70,21 @@ pub(crate) fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelE
         file.read_exact_at(&mut setup, 0).map_err(failed)?;
         return Ok(bzimage(&setup, len));
     }
+    match arm64::is_little_endian(&head) {
+        Some(true) => return Ok(Ok(Bootable { kind: ImageKind::Arm64, release: None, arch: Arch::Aarch64 })),
+        Some(false) => return Ok(Err(Refused::new("a big-endian arm64 Image", GIVE_IMAGE))),
+        None => {}
+    }
     Ok(Err(stranger(&head, len)))
+}
+
+/// Returns the release of an image whose header does not contain it, by searching for the kernel's banner.
+pub(crate) fn search_release(path: &Path) -> Result<Option<String>, KernelError> {
+    let failed = |source| KernelError::Io { doing: "read", path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    let banner = search(&file, &[(0, len)], |_| true).map_err(failed)?;
+    Ok(banner.and_then(|banner| banner.split(' ').next().map(str::to_owned)))
 }
 
 /// Identifies a file with an x86 boot header.
@@ -98,6 +115,12 @@ fn elf_image(file: &File) -> std::io::Result<Result<Bootable, Refused>> {
     if found.is_relocatable {
         return Ok(Err(Refused::new(format!("a kernel module or object file for {}", machine()), INITRD)));
     }
+    if arch == Some(Arch::Aarch64) {
+        return Ok(Err(Refused::new(
+            "a vmlinux for aarch64",
+            "pass the Image of the same build (arch/arm64/boot/Image)",
+        )));
+    }
     if arch != Some(Arch::X86_64) {
         return Ok(Err(Refused::new(format!("an ELF file for {}", machine()), GIVE_X86)));
     }
@@ -121,9 +144,6 @@ fn stranger(head: &[u8], len: u64) -> Refused {
     }
     if at(0, b"MZ") && at(4, b"zimg") {
         return Refused::new("an EFI zboot image (vmlinuz.efi)", GIVE_X86);
-    }
-    if at(56, b"ARM\x64") {
-        return Refused::new("an arm64 Image", GIVE_X86);
     }
     if at(48, b"RISCV") || at(56, b"RSC\x05") {
         return Refused::new("a RISC-V Image", GIVE_X86);
@@ -199,7 +219,7 @@ fn packed(head: &[u8]) -> Option<Refused> {
     let _ = compression.reader(head, Streams::First).and_then(|reader| reader.take(HEAD).read_to_end(&mut inside));
     let has = |offset: usize, magic: &[u8]| inside.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     Some(if has(56, b"ARM\x64") {
-        Refused::new("a gzip-compressed arm64 Image", GIVE_X86)
+        Refused::new("a gzip-compressed arm64 Image", UNPACK)
     } else if has(48, b"RISCV") {
         Refused::new("a gzip-compressed RISC-V Image", GIVE_X86)
     } else if has(0, b"07070") {
@@ -211,7 +231,9 @@ fn packed(head: &[u8]) -> Option<Refused> {
 
 #[cfg(test)]
 mod tests {
-    use super::{identify, stranger};
+    use super::{identify, search_release, stranger};
+    use crate::arch::Arch;
+    use crate::root::kernel::ImageKind;
     use proptest::prelude::{ProptestConfig, any, proptest};
     use std::io::Write as _;
 
@@ -228,7 +250,6 @@ mod tests {
         gz.write_all(&at(56, b"ARM\x64")).expect("compressed");
         let gz = gz.finish().expect("finished");
         for (bytes, expected) in [
-            (at(56, b"ARM\x64"), "an arm64 Image"),
             (gz, "gzip-compressed arm64 Image"),
             (zboot, "EFI zboot"),
             (at(48, b"RISCV\0\0\0"), "RISC-V Image"),
@@ -242,6 +263,22 @@ mod tests {
             let found = stranger(&bytes, bytes.len() as u64);
             assert!(found.what.contains(expected), "{} is not {expected}", found.what);
         }
+    }
+
+    #[test]
+    fn an_arm64_image_is_bootable_if_it_is_little_endian() {
+        let mut image = vec![0; 4096];
+        image[56..60].copy_from_slice(b"ARM\x64");
+        image[2000..2036].copy_from_slice(b"Linux version 6.9.0-test (a@b) #1 S\0");
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), &image).expect("written");
+        let found = identify(file.path()).expect("read").expect("bootable");
+        assert_eq!((found.kind, found.arch), (ImageKind::Arm64, Arch::Aarch64));
+        assert_eq!(search_release(file.path()).expect("read").as_deref(), Some("6.9.0-test"));
+        image[24] = 1;
+        std::fs::write(file.path(), &image).expect("written");
+        let refused = identify(file.path()).expect("read").expect_err("big-endian");
+        assert!(refused.what.contains("big-endian"), "{}", refused.what);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub enum ImageKind {
     BzImage,
     /// ELF file with a Xen PVH entry note, which QEMU boots without decompression.
     VmlinuxPvh,
+    /// arm64 `Image` (`Documentation/arch/arm64/booting.rst`), which is also an EFI program if the kernel has a stub.
+    Arm64,
     /// No image: only the modules are installed. `find_to_build` returns such a kernel, `find` does not.
     Absent,
 }

@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, ikconfig, image};
+use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::format::kernel::release;
 
-/// Paths of the images of an x86 build. `vmlinux` is first because it needs no decompression.
-const IMAGES: [&str; 3] = ["vmlinux", "arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage"];
 /// Other files read from a build tree: release, configuration, names of modules.
 const FACTS: [&str; 4] = ["include/config/kernel.release", ".config", "modules.order", "modules.builtin"];
 
@@ -17,9 +16,14 @@ const SOURCE: [&str; 3] = ["Kbuild", "Kconfig", "MAINTAINERS"];
 /// Limit of the number of directory entries that are searched for builds.
 const ENTRIES_LIMIT: usize = 4096;
 
+/// Returns the paths of the images of a build. A build is for one architecture, so the others' images do not exist.
+fn images() -> impl Iterator<Item = &'static str> {
+    Arch::with_guests().flat_map(|arch| arch.guest().images).copied()
+}
+
 /// Returns true if the directory looks like a build tree, or like the source of one.
 pub(super) fn is(directory: &Path) -> bool {
-    let mut built = IMAGES.iter().chain(&["include/config/kernel.release", ".config"]);
+    let mut built = images().chain(["include/config/kernel.release", ".config"]);
     built.any(|name| directory.join(name).exists()) || is_source(directory)
 }
 
@@ -32,9 +36,9 @@ fn is_source(directory: &Path) -> bool {
 /// result. Excludes images that are tried only after `image`, the one that was found.
 pub(crate) fn paths(directory: &Path, image: Option<&Path>) -> Vec<PathBuf> {
     let directory = locate(directory).unwrap_or_else(|_| directory.to_owned());
-    let used = IMAGES.iter().position(|name| image.is_some_and(|image| image.ends_with(name)));
-    let images = &IMAGES[..used.map_or(IMAGES.len(), |at| at + 1)];
-    images.iter().chain(&FACTS).map(|name| directory.join(name)).collect()
+    let used = images().position(|name| image.is_some_and(|image| image.ends_with(name)));
+    let tried = images().take(used.map_or(usize::MAX, |at| at + 1));
+    tried.chain(FACTS).map(|name| directory.join(name)).collect()
 }
 
 /// Returns the top of the build tree that contains this image: vmlinux is at the top, bzImage three levels below.
@@ -46,14 +50,14 @@ pub(crate) fn of_image(image: &Path) -> Option<PathBuf> {
 
 /// Returns the paths of the bzImages of a build tree.
 pub(super) fn bzimages(directory: &Path) -> Vec<PathBuf> {
-    IMAGES[1..].iter().map(|name| directory.join(name)).collect()
+    images().skip(1).map(|name| directory.join(name)).collect()
 }
 
 /// Returns the directory of the build: `directory`, or, for a source tree without an image, the directory that was
 /// passed to `make O=`. kbuild creates the link `source` there. `KBUILD_OUTPUT`, the subdirectories and the directories
 /// beside the source are searched.
 fn locate(directory: &Path) -> Result<PathBuf, KernelError> {
-    let has_image = |directory: &Path| IMAGES.iter().any(|name| directory.join(name).exists());
+    let has_image = |directory: &Path| images().any(|name| directory.join(name).exists());
     if has_image(directory) || !is_source(directory) {
         return Ok(directory.to_owned());
     }
@@ -91,7 +95,7 @@ pub(super) fn find(directory: &Path, origin: &str, cache: &Cache) -> Result<Kern
     let stated = fs::read_to_string(directory.join("include/config/kernel.release")).ok();
     let stated = stated.map(|text| text.trim().to_owned()).filter(|text| release::is_release(text));
     let mut refused = Vec::new();
-    for name in IMAGES {
+    for name in images() {
         let path = directory.join(name);
         if !path.exists() {
             refused.push(format!("{name}: not built"));
@@ -141,7 +145,7 @@ mod tests {
         fs::write(dir.path().join("modules.order"), "drivers/a.o\n").expect("written");
         assert!(is(dir.path()));
         let unbuilt = find(dir.path(), "tree", &cache).expect_err("nothing built");
-        assert!(matches!(&unbuilt, KernelError::NotBuilt { tried, .. } if tried.len() == 3), "{unbuilt}");
+        assert!(matches!(&unbuilt, KernelError::NotBuilt { tried, .. } if tried.len() == 4), "{unbuilt}");
         fs::write(dir.path().join("arch/x86/boot/bzImage"), image(b"payload!")).expect("written");
         fs::write(dir.path().join("vmlinux"), vmlinux(62, false)).expect("written");
         let kernel = find(dir.path(), "tree", &cache).expect("found");

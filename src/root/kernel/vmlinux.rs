@@ -41,7 +41,7 @@ pub(crate) fn vmlinux(
     match kernel.kind {
         ImageKind::VmlinuxPvh => Ok(Some(kernel.image.clone())),
         ImageKind::BzImage => from_bzimage(&kernel.image, &kernel.origin, cache, progress),
-        ImageKind::Absent => Ok(None),
+        ImageKind::Arm64 | ImageKind::Absent => Ok(None),
     }
 }
 
