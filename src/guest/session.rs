@@ -3,6 +3,7 @@
 //! All streams are read in the same loop, and none is waited for exclusively. A guest that floods its output is slowed
 //! down by the reader of bootling's output, a silent guest reaches a time limit, and memory use is bounded.
 
+mod deadlines;
 mod doubt;
 pub(crate) mod ending;
 pub(crate) mod frames;
@@ -24,18 +25,17 @@ use rustix::process::Signal;
 use self::idle::Idle;
 use self::last_words::LastWords;
 pub(crate) use self::settings::{ConsoleSink, Interrupt, Opening, Outside, Settings};
-pub use self::settings::{Foreground, ShownOn};
-pub use self::watch::Watch;
-use self::watch::Watching;
+pub use self::settings::{Foreground, ShownOn, Watch};
 use super::autoload::Autoload;
 use super::console::Console;
 use super::hang::Hang;
 use super::health;
 use super::launch::Guest;
 use super::outlet::{Captured, Outlet};
+use super::screen::{ScreenContent, ScreenReader};
 use super::talk::{Inbox, Outbox};
 use super::terminal::{Escape, RawMode};
-use super::transcript::{Event, Limit, Transcript};
+use super::transcript::{Event, Transcript};
 use crate::format::protocol::frame::ToGuest;
 use crate::process::signals::{Signals, ends};
 
@@ -117,12 +117,28 @@ struct Session<'a> {
     closed: Vec<Source>,
     watching: Watching,
     idle: Idle,
+    /// ID of the QMP command that queries the vCPU threads.
+    threads_command: Option<u64>,
     hang: Option<Box<Hang>>,
     health: health::Log,
     alarm: health::Alarm,
     /// Path of the module that pid 1 is loading.
     loading: Option<String>,
     autoload: Autoload,
+}
+
+/// State of the matching of expectations; see `watch`.
+#[derive(Debug, Default)]
+struct Watching {
+    /// Time of the last screen read.
+    last: Option<Instant>,
+    reader: Option<ScreenReader>,
+    /// ID of the QMP command that queries the machine's state.
+    status_command: Option<u64>,
+    restarts: u32,
+    /// True if the machine has stopped permanently.
+    stopped: bool,
+    seen: ScreenContent,
 }
 
 /// Progress of the guest.
@@ -190,6 +206,7 @@ impl<'a> Session<'a> {
             closed: Vec::new(),
             watching: Watching::default(),
             idle: Idle::default(),
+            threads_command: None,
             hang: None,
             health: health::Log::default(),
             alarm: health::Alarm::default(),
@@ -286,41 +303,6 @@ impl<'a> Session<'a> {
         }
         let ready = sources.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
         Ok(ready.map(|(source, _)| *source).collect())
-    }
-
-    fn next_limit(&self) -> Option<Duration> {
-        let boot = self.settings.boot_timeout.filter(|_| self.phase == Phase::Booting);
-        let limits =
-            [boot, self.settings.timeout].into_iter().flatten().filter_map(|limit| self.start.checked_add(limit));
-        let next = limits
-            .chain(self.grace)
-            .chain(self.last_words.due)
-            .chain(self.alarm.due())
-            .chain(self.next_look())
-            .chain(self.next_idle_look())
-            .min()?;
-        Some(next.saturating_duration_since(Instant::now()))
-    }
-
-    fn check_limits(&mut self) {
-        if self.is_over() {
-            return;
-        }
-        let elapsed = self.start.elapsed();
-        let boot =
-            self.settings.boot_timeout.filter(|_| self.phase == Phase::Booting).map(|limit| (Limit::Boot, limit));
-        let total = self.settings.timeout.map(|limit| (Limit::Total, limit));
-        if let Some((limit, after)) = [boot, total].into_iter().flatten().find(|(_, after)| elapsed >= *after) {
-            self.end(Event::TimedOut { limit, after });
-        } else if let Some(what) = self.alarm.check(&self.health, &self.settings.rules, Instant::now()) {
-            self.end(Event::FailedOn(what));
-        } else if self.grace.is_some_and(|end| Instant::now() >= end) {
-            self.phase = Phase::Over;
-        } else {
-            self.look_if_due();
-            self.check_idle();
-            self.question_last_words();
-        }
     }
 
     /// Returns true if the guest's pid 1 is bootling's.

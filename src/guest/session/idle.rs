@@ -9,12 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
-use super::Session;
 use crate::guest::qemu_process;
-use crate::guest::transcript::{Event, Limit};
-use crate::qemu::qmp;
 
 /// Minimum and maximum length of a slice. Processor time is counted in ticks of 10 ms: a slice is long enough for
 /// several ticks.
@@ -36,61 +31,42 @@ pub(super) struct Idle {
     slice: Option<(Instant, Option<Duration>)>,
     /// True if QEMU was runnable at the last check.
     was_runnable: bool,
-    /// A thread of QEMU's process, which may not be the started program.
-    thread: Option<u32>,
-    /// ID of the QMP command that queries the vCPU threads.
-    threads_command: Option<u64>,
+    /// Thread of QEMU's process whose time is counted. The process may not be the started program.
+    pub(super) thread: Option<u32>,
 }
 
-impl Session<'_> {
-    /// Queries the threads whose processor time is counted.
-    pub(super) fn query_threads(&mut self) {
-        let is_limited = self.settings.idle_timeout.is_some();
-        self.idle.threads_command = is_limited.then(|| self.guest.qmp.execute("query-cpus-fast", &json!({})));
-    }
-
-    /// Handles the reply to [`Session::query_threads`].
-    pub(super) fn handle_threads(&mut self, id: u64, cpus: &Value) {
-        if self.idle.threads_command == Some(id) {
-            self.idle.thread = qmp::vcpu_thread_id(cpus);
-        }
-    }
-
+impl Idle {
     fn slice(limit: Duration) -> Duration {
         (limit / 4).clamp(SLICES.0, SLICES.1)
     }
 
-    /// Time of the next check.
-    pub(super) fn next_idle_look(&self) -> Option<Instant> {
-        let limit = self.settings.idle_timeout?;
-        Some(self.idle.slice.map_or(self.start, |(began, _)| began) + Self::slice(limit))
+    /// Returns the time of the next check.
+    pub(super) fn next_check(&self, limit: Duration, start: Instant) -> Instant {
+        self.slice.map_or(start, |(began, _)| began) + Self::slice(limit)
     }
 
-    /// Checks for activity at the end of a slice, and ends a guest that has been idle for too long.
-    pub(super) fn check_idle(&mut self) {
-        let (Some(limit), Some(due)) = (self.settings.idle_timeout, self.next_idle_look()) else { return };
+    /// Checks for activity at the end of a slice. Returns true if the guest has been idle for too long. `process` is
+    /// QEMU; `is_held_up`: the guest waits for bootling or for a reader of its output.
+    pub(super) fn is_over(&mut self, limit: Duration, start: Instant, process: u32, is_held_up: bool) -> bool {
         let now = Instant::now();
-        if now < due {
-            return;
+        if now < self.next_check(limit, start) {
+            return false;
         }
-        let thread = self.idle.thread.unwrap_or_else(|| self.guest.pid());
+        let thread = self.thread.unwrap_or(process);
         let used = qemu_process::cpu_time(thread);
-        let (began, before) = self.idle.slice.unwrap_or((self.start, None));
+        let (began, before) = self.slice.unwrap_or((start, None));
         let spent = used.zip(before).map(|(used, before)| used.saturating_sub(before));
         let is_busy = is_busy(Self::slice(limit), now - began, spent);
-        let is_held_up = self.out.is_full() || self.err.is_full() || self.guest.state.is_some();
         // A single occurrence may be a tick of the guest's clock; two in a row mean that QEMU is starved.
         let is_runnable = qemu_process::is_runnable(thread);
-        let is_starved = std::mem::replace(&mut self.idle.was_runnable, is_runnable) && is_runnable;
+        let is_starved = std::mem::replace(&mut self.was_runnable, is_runnable) && is_runnable;
         if is_busy || is_held_up || is_starved {
-            self.idle.progress = Some(now);
+            self.progress = Some(now);
         }
-        self.idle.slice = Some((now, used));
-        let heard = [self.idle.console, self.idle.channel, self.idle.progress];
-        let last = heard.into_iter().flatten().max().unwrap_or(self.start);
-        if now.saturating_duration_since(last) >= limit {
-            self.end(Event::TimedOut { limit: Limit::Idle, after: limit });
-        }
+        self.slice = Some((now, used));
+        let heard = [self.console, self.channel, self.progress];
+        let last = heard.into_iter().flatten().max().unwrap_or(start);
+        now.saturating_duration_since(last) >= limit
     }
 }
 

@@ -5,11 +5,13 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::Watch;
 use crate::guest::autoload::ModuleSource;
+use crate::guest::expect::Expectations;
 use crate::guest::hang::{Inquest, Recording};
 use crate::guest::health::Rules;
 use crate::guest::outlet::Outlet;
+use crate::guest::screen::ScreenRequest;
+use crate::guest::transcript::Goal;
 use crate::process::signals::Signals;
 
 /// Settings of a session.
@@ -80,6 +82,26 @@ pub(crate) enum Opening {
         /// True if the guest keeps running for another command.
         stays: bool,
     },
+}
+
+/// Expectations for a guest without bootling's pid 1, and limits.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Expectations for the console and the screen.
+    pub expectations: Expectations,
+    /// Screen content to read at the end.
+    pub last_look: ScreenRequest,
+    /// Maximum number of resets.
+    pub restarts: u32,
+    /// Time to continue after all expectations matched.
+    pub linger: Duration,
+}
+
+impl Watch {
+    /// Goal of the boot.
+    pub(crate) fn goal(&self) -> Goal {
+        if self.expectations.are_any() { Goal::Expectations } else { Goal::PowerOff }
+    }
 }
 
 /// Host side of the guest's streams.

@@ -6,9 +6,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
 use super::{Session, Source};
-use crate::guest::expect::{Expectations, Sighting};
+use crate::guest::expect::Sighting;
 use crate::guest::screen::{ScreenContent, ScreenReader, ScreenRequest};
-use crate::guest::transcript::{Event, Goal};
+use crate::guest::transcript::Event;
 use crate::qemu::qmp::Reply;
 
 /// Interval between two screen reads.
@@ -18,40 +18,6 @@ const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// Time limit for the rest of the matching line.
 const REST: Duration = Duration::from_millis(200);
-
-/// Expectations and limits.
-#[derive(Debug, Default)]
-pub struct Watch {
-    /// Expectations for the console and the screen.
-    pub expectations: Expectations,
-    /// Screen content to read at the end.
-    pub last_look: ScreenRequest,
-    /// Maximum number of resets.
-    pub restarts: u32,
-    /// Time to continue after all expectations matched.
-    pub linger: Duration,
-}
-
-impl Watch {
-    /// Goal of the boot.
-    pub(crate) fn goal(&self) -> Goal {
-        if self.expectations.are_any() { Goal::Expectations } else { Goal::PowerOff }
-    }
-}
-
-/// State of the matching.
-#[derive(Debug, Default)]
-pub(super) struct Watching {
-    /// Time of the last screen read.
-    last: Option<Instant>,
-    reader: Option<ScreenReader>,
-    /// ID of the QMP command that queries the machine's state.
-    status_command: Option<u64>,
-    restarts: u32,
-    /// True if the machine has stopped permanently.
-    stopped: bool,
-    pub(super) seen: ScreenContent,
-}
 
 impl Session<'_> {
     /// Time of the next screen read.

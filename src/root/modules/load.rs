@@ -5,17 +5,41 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::error::ModuleError;
 use super::index::Index;
 use super::order::{Found, Need, Order, Step};
 use super::scan::read_module;
-use super::{ModuleLoad, Modules, error::ModuleError, guest_directory, host_path};
 use crate::format::archive_path::ArchivePath;
 use crate::format::modules::modinfo::Modinfo;
 use crate::format::modules::name;
 use crate::root::directory::Root;
 use crate::root::fact::{Content, Fact, Node, Why};
-use crate::root::kernel::Kernel;
 use crate::root::kernel::unpack::{STAMPS, stamp};
+use crate::root::kernel::{Kernel, ModuleDir};
+
+/// Result of the resolution.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Modules {
+    /// Modules that pid 1 loads, in load order.
+    pub loads: Vec<ModuleLoad>,
+    /// Files of the modules, including weak dependencies, which are not loaded.
+    pub facts: Vec<Fact>,
+    /// Notes to the user.
+    pub(crate) notes: Vec<String>,
+}
+
+/// One call of `finit_module(2)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleLoad {
+    /// The module's name, with `_` for `-`.
+    pub name: String,
+    /// Path in the image.
+    pub(crate) path: ArchivePath,
+    /// Parameters, separated by spaces; may be empty.
+    pub(crate) params: OsString,
+    /// What a failure means to the guest.
+    pub(crate) need: Need,
+}
 
 /// Sources of modules and their parameters.
 pub(super) struct Sources<'a> {
@@ -283,6 +307,22 @@ fn read_one(host: &Path) -> Result<Read, ModuleError> {
         Content::Host { path: host.to_owned(), len: metadata.len() }
     };
     Ok((content, info))
+}
+
+/// Returns the directory of modules in the image. It must not lead through links, so it is below `/usr/lib` if the
+/// root's `/lib` is a link to that.
+fn guest_directory(root: &Root, kernel: &Kernel) -> ArchivePath {
+    let lib = ArchivePath::new("/lib");
+    let merged = root.find(&lib).is_some_and(|found| found.real == ArchivePath::new("/usr/lib"));
+    let release = kernel.release.as_deref().or_else(|| kernel.modules.as_ref().map(|dir| dir.release.as_str()));
+    let lib = if merged { ArchivePath::new("/usr/lib") } else { lib };
+    // The release is untrusted: it must be a single path component.
+    lib.join("modules").join(release.unwrap_or("unknown").replace('/', "_"))
+}
+
+/// Returns the host path of a module listed in `modules.dep`.
+fn host_path(dir: &ModuleDir, root: &Root, listed: &str) -> PathBuf {
+    if listed.starts_with('/') { root.host_path(&ArchivePath::new(listed)) } else { dir.host.join(listed) }
 }
 
 #[cfg(test)]

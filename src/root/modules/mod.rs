@@ -22,46 +22,22 @@ pub(crate) mod tables;
 use crate::format::modules::name;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use self::builtin::Builtin;
 use self::load::Sources;
+pub use self::load::{ModuleLoad, Modules};
 pub(crate) use self::order::Need;
 use self::order::{Found, Order};
 use self::tables::TablesRead;
 use super::directory::Root;
-use super::fact::{Fact, Why};
-use super::kernel::{Kernel, ModuleDir};
+use super::fact::Why;
+use super::kernel::Kernel;
 use super::request::ModuleRequest;
 use crate::cache::Cache;
-use crate::format::archive_path::ArchivePath;
 
 pub use self::error::ModuleError;
 pub(crate) use self::tables::ModuleTables;
-
-/// Result of the resolution.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Modules {
-    /// Modules that pid 1 loads, in load order.
-    pub loads: Vec<ModuleLoad>,
-    /// Files of the modules, including weak dependencies, which are not loaded.
-    pub facts: Vec<Fact>,
-    /// Notes to the user.
-    pub(crate) notes: Vec<String>,
-}
-
-/// One call of `finit_module(2)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModuleLoad {
-    /// The module's name, with `_` for `-`.
-    pub name: String,
-    /// Path in the image.
-    pub(crate) path: ArchivePath,
-    /// Parameters, separated by spaces; may be empty.
-    pub(crate) params: OsString,
-    /// What a failure means to the guest.
-    pub(crate) need: Need,
-}
 
 /// Availability of virtio-serial over PCI in a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,22 +225,6 @@ fn request_names(
         }
         Found::Nothing => Err(missing::not_found(&typed, kernel, order, builtin, Why::Asked(asked(request)))),
     }
-}
-
-/// Returns the directory of modules in the image. It must not lead through links, so it is below `/usr/lib` if the
-/// root's `/lib` is a link to that.
-fn guest_directory(root: &Root, kernel: &Kernel) -> ArchivePath {
-    let lib = ArchivePath::new("/lib");
-    let merged = root.find(&lib).is_some_and(|found| found.real == ArchivePath::new("/usr/lib"));
-    let release = kernel.release.as_deref().or_else(|| kernel.modules.as_ref().map(|dir| dir.release.as_str()));
-    let lib = if merged { ArchivePath::new("/usr/lib") } else { lib };
-    // The release is untrusted: it must be a single path component.
-    lib.join("modules").join(release.unwrap_or("unknown").replace('/', "_"))
-}
-
-/// Returns the host path of a module listed in `modules.dep`.
-fn host_path(dir: &ModuleDir, root: &Root, listed: &str) -> PathBuf {
-    if listed.starts_with('/') { root.host_path(&ArchivePath::new(listed)) } else { dir.host.join(listed) }
 }
 
 #[cfg(test)]
