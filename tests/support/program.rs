@@ -11,7 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bootling::{BootReport, NotRun, RunReport};
 use rustix::process::{Signal, kill_process_group};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Kernel;
 use super::processes::{peak_kib, to_pid, wait_for};
@@ -153,14 +157,29 @@ impl Program {
         self.start().done()
     }
 
-    /// Runs the program with `--json` and also returns the verdict. Must be called before the `--` of a command.
-    pub(crate) fn json<S: AsRef<OsStr>>(self, rest: impl IntoIterator<Item = S>) -> (Done, serde_json::Value) {
+    /// Runs `run` or `boot` with `--json` and also returns the verdict, which the library's public types must read back
+    /// without loss. Must be called before the `--` of a command.
+    pub(crate) fn json<S: AsRef<OsStr>>(self, rest: impl IntoIterator<Item = S>) -> (Done, Value) {
         let dir = scratch();
         let file = dir.path().join("verdict.json");
         let done = self.arg("--json").arg(&file).args(rest).done();
         let text = fs::read(&file).unwrap_or_else(|error| panic!("no verdict ({error}); {}", done.stderr));
-        (done, serde_json::from_slice(&text).expect("the verdict is JSON"))
+        let verdict: Value = serde_json::from_slice(&text).expect("the verdict is JSON");
+        let read = if verdict.get("image").is_some() {
+            round_trip::<BootReport>(&verdict)
+        } else if verdict.get("qemu").is_some() {
+            round_trip::<RunReport>(&verdict)
+        } else {
+            round_trip::<NotRun>(&verdict)
+        };
+        assert_eq!(read.expect("the public type reads the verdict"), verdict);
+        (done, verdict)
     }
+}
+
+/// Reads JSON as `T` and writes it again.
+fn round_trip<T: Serialize + DeserializeOwned>(json: &Value) -> serde_json::Result<Value> {
+    serde_json::to_value(T::deserialize(json)?)
 }
 
 /// What a pipe has delivered so far, and its end.
