@@ -37,7 +37,12 @@ fn cell(test: &str, kernel: &str, machine: &str, status: Status) -> CellReport {
         times: Times { start: 0.0, prepared: 0.1, hello: Some(1.5), command: Some(1.6), verdict: 2.0, total: 2.1 },
         stdout: format!("out of {test}: {HOSTILE}"),
         console: vec![format!("[    1.0] {HOSTILE}")],
-        parts: vec![Part { name: HOSTILE.to_owned(), result: PartResult::Skipped, detail: HOSTILE.to_owned() }],
+        parts: vec![Part {
+            name: HOSTILE.to_owned(),
+            result: PartResult::Skipped,
+            detail: HOSTILE.to_owned(),
+            expectation: None,
+        }],
         ..Attempt::default()
     };
     CellReport {

@@ -8,6 +8,7 @@ mod merge;
 mod options;
 mod outputs;
 mod progress;
+mod report_options;
 mod signals;
 
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use self::baseline::Baselines;
 pub(crate) use self::options::TestArgs;
 use self::outputs::ReportFiles;
 use self::progress::Progress;
@@ -52,7 +54,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<u8> {
     }
     // Find out before an hour of tests, not after it, that a report cannot be written.
     let report_files = ReportFiles::open(args)?;
-    let earlier = args.reports.baseline.as_deref().map(baseline::read).transpose()?;
+    let baselines = Baselines::open(args)?;
     let channel = EventChannel::default();
     let signals = SignalWatcher::start(channel.stop_handle())?;
     let cache =
@@ -67,19 +69,21 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<u8> {
         cache: None,
         suite: default_suite_name(&manifest),
         command_line: repeat_command(args, &manifest),
+        known: baselines.known().cloned(),
         run_id: shard::run_from_env(&|name| std::env::var_os(name)),
     };
     let mut progress = Progress::new(args, &plan);
     let report = run::run(plan.clone(), options, &channel, &mut |event| progress.handle(event));
     progress.finish(&report);
-    let comparison = earlier.map(|earlier| baseline::compare(&earlier, &report));
+    let comparison = baselines.compare(&report);
     let written = report_files.write(&report, comparison.as_ref());
     times.add(&report.cells);
     if let Err(error) = times.save(&cache, &manifest) {
         output::note(&format!("failed to save the times of this run: {error}"));
     }
     written?;
-    Ok(signals.signal().map_or_else(|| report.exit_code(), |signal| code::SIGNAL.saturating_add(signal)))
+    let exit_code = baselines.finish(&report)?;
+    Ok(signals.signal().map_or(exit_code, |signal| code::SIGNAL.saturating_add(signal)))
 }
 
 /// Splits the arguments into the manifest and the rest. The first argument names the manifest if it ends in `.toml` or

@@ -59,6 +59,7 @@ impl<'a> Judge<'a> {
         attempt.cause = self.cause(output, console, &parts, skip_reason.is_some());
         attempt.skipped = attempt.cause.is_none() && skip_reason.is_some();
         attempt.passed = attempt.cause.is_none() && !attempt.skipped;
+        attempt.other_cause = self.cause_beside_parts(output, console, &parts);
         attempt.parts = parts;
         if attempt.skipped {
             attempt.cause = skip_reason;
@@ -119,13 +120,36 @@ impl<'a> Judge<'a> {
             (Some(_), Outcome::Exited { .. }) if parts.is_some() => None,
             (ending, _) => ending,
         };
-        ending
-            .or(parts)
-            .or_else(|| {
-                // A rejected pattern might be in the discarded part.
-                (output.cut && searches_output)
-                    .then(|| "output too large: part of it was discarded, so it cannot be checked".to_owned())
-            })
+        ending.or(parts).or_else(|| self.content_cause(output, console, searches_output, is_skipped))
+    }
+
+    /// Returns the first violated expectation that does not concern the parts, if one of these failed.
+    fn cause_beside_parts(
+        &self,
+        output: &Output,
+        console: Option<&Result<String, String>>,
+        parts: &[Part],
+    ) -> Option<String> {
+        tap_parser::failure_cause(parts)?;
+        // Failed parts explain any exit status.
+        let ending = match &output.outcome {
+            Outcome::Exited { .. } => None,
+            other => self.ending_cause(other).map(|cause| with_crash(cause, output)),
+        };
+        ending.or_else(|| self.content_cause(output, console, true, false))
+    }
+
+    /// Returns the first violated expectation of the output and of the kernel's health.
+    fn content_cause(
+        &self,
+        output: &Output,
+        console: Option<&Result<String, String>>,
+        searches_output: bool,
+        is_skipped: bool,
+    ) -> Option<String> {
+        // A rejected pattern might be in the discarded part.
+        (output.cut && searches_output)
+            .then(|| "output too large: part of it was discarded, so it cannot be checked".to_owned())
             .or_else(|| pattern_cause(&self.test.stdout, "standard output", &output.text(), is_skipped))
             .or_else(|| {
                 let stderr = String::from_utf8_lossy(&output.stderr);
@@ -386,7 +410,7 @@ mod tests {
     }
 
     fn part(result: PartResult, detail: &str) -> Part {
-        Part { name: "p".to_owned(), result, detail: detail.to_owned() }
+        Part { name: "p".to_owned(), result, detail: detail.to_owned(), expectation: None }
     }
 
     #[test]
@@ -464,7 +488,8 @@ mod tests {
 
     #[test]
     fn failed_and_missing_parts_fail_the_test() {
-        let part = |name: &str, result| Part { name: name.to_owned(), result, detail: String::new() };
+        let part =
+            |name: &str, result| Part { name: name.to_owned(), result, detail: String::new(), expectation: None };
         let good = vec![part("a", PartResult::Passed), part("b", PartResult::Skipped), part("c", PartResult::Todo)];
         let passed = output(Outcome::Exited { status: 0 }, "");
         assert!(judged("", &passed, None, good.clone()).passed);

@@ -11,6 +11,7 @@ pub mod emit;
 mod event;
 mod guest;
 mod judge;
+pub mod known;
 pub mod merge;
 pub mod plan;
 pub mod report;

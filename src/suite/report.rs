@@ -1,12 +1,14 @@
 //! Reports of a matrix: the types that the native JSON Lines format consists of, and writers of other formats.
 
 mod date;
+mod expectation;
 mod html;
 pub mod jsonl;
 mod junit;
 mod ktap;
 pub(crate) mod sanitize;
 pub(crate) mod schema;
+mod standing;
 mod story;
 mod tap;
 
@@ -14,11 +16,14 @@ use std::io::{self, Write};
 
 use super::baseline::Comparison;
 
+pub(crate) use self::date::day;
+pub use self::expectation::{Expectation, ExpectationKind};
 pub(crate) use self::sanitize::{one_line, plain};
 pub use self::schema::{
     Attempt, CellReport, FORMAT, Header, Part, PartResult, Report, STREAM_LIMIT, Shard, StartMode, Status, Times,
     VERSION,
 };
+pub use self::standing::Standing;
 pub(crate) use self::story::story;
 
 /// All formats, in the order of the program's help.

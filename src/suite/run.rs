@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::event::Message;
 pub use super::event::{Event, EventChannel, StopHandle};
+use super::known::KnownFailures;
 use super::plan::Plan;
 use super::report::{CellReport, Header, Report, Status};
 use super::schedule::{GuestNeeds, Job, Resources, Schedule};
@@ -40,6 +41,8 @@ pub struct Options {
     pub suite: String,
     /// Command line that repeats a cell, up to `--only`.
     pub command_line: Vec<OsString>,
+    /// Known failures, which do not count; `None` without a list.
+    pub known: Option<KnownFailures>,
     /// Job system run that this report belongs to, if known.
     pub run_id: Option<String>,
 }
@@ -125,6 +128,8 @@ fn workers(plan: Plan, options: &Options, channel: &EventChannel, schedule: Sche
         fail_fast: options.fail_fast,
         failed: AtomicUsize::new(0),
         command_line: options.command_line.clone(),
+        known: options.known.clone(),
+        releases: plan.spec.kernels.iter().map(|_| OnceLock::new()).collect(),
         sender: channel.sender.clone(),
         start,
         plan,
@@ -208,7 +213,7 @@ impl ReportBuilder {
     }
 
     fn record_cell(&mut self, cell: usize, report: CellReport) {
-        self.failed += usize::from(!report.status.is_good());
+        self.failed += usize::from(!report.is_good());
         self.report.cells[cell] = report;
         let ended_early = &mut self.report.header.ended_early;
         if self.fail_fast.is_some_and(|limit| self.failed >= limit) && ended_early.is_none() {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::event::{Event, Message};
 use super::judge::{Judge, can_reuse_guest, could_not_test, verdict};
+use super::known::KnownFailures;
 use super::manifest::{Isolate, Protocol, Test};
 use super::plan::{Cell, Plan};
 use super::report::{Attempt, CellReport, Part, StartMode};
@@ -26,6 +27,10 @@ pub(crate) struct Workers {
     pub(crate) builders: Vec<Builder>,
     /// Command line that repeats a cell, up to `--only`.
     pub(crate) command_line: Vec<OsString>,
+    /// Known failures; `None` without a list.
+    pub(crate) known: Option<KnownFailures>,
+    /// Release of each kernel, set when a guest reports it.
+    pub(crate) releases: Vec<OnceLock<String>>,
     pub(crate) start: Instant,
     pub(crate) sender: Sender<Message>,
     pub(crate) schedule: Mutex<Schedule>,
@@ -191,7 +196,7 @@ impl Workers {
                 }
                 if shares { self.run_in_shared_guest(&mut guest, cell) } else { self.run_in_own_guest(cell) }
             });
-            self.count(usize::from(!report.status.is_good()));
+            self.count(usize::from(!report.is_good()));
             self.send_event(Event::CellEnded { cell, report: Box::new(report) });
             let next = if shares { self.lock().next_shared(cell) } else { None };
             match next {
@@ -225,7 +230,13 @@ impl Workers {
 
     fn cell_report(&self, cell: usize, attempts: Vec<Attempt>) -> CellReport {
         let (status, cause) = verdict(&attempts);
-        CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.command_line) }
+        let kernel = self.plan.cells[cell].kernel;
+        let mut report =
+            CellReport { status, cause, attempts, ..not_run(&self.plan, &self.plan.cells[cell], &self.command_line) };
+        if let Some(known) = &self.known {
+            known.judge(&mut report, self.releases[kernel].get().map(String::as_str));
+        }
+        report
     }
 
     /// Returns the builder of a test's guest.
@@ -301,6 +312,8 @@ impl Workers {
             output.notes.retain(|note| !site.notes().contains(note));
         }
         if let Some(release) = output.release.take() {
+            // All guests of a kernel report the same release.
+            let _ = self.releases[cell.kernel].set(release.clone());
             self.send(Message::KernelRelease { kernel: cell.kernel, release });
         }
         let test = self.plan.test(cell);

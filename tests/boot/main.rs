@@ -25,6 +25,7 @@ mod health;
 mod hostile;
 mod interactive;
 mod killed;
+mod known;
 mod library;
 mod matrix;
 mod nested;

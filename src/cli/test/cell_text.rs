@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use bootling::format::duration::seconds;
 use bootling::guest::health::{Kind, excerpt, is_detail};
-use bootling::suite::report::{Attempt, CellReport, Part, Report, Status};
+use bootling::suite::report::{Attempt, CellReport, Part, Report, Standing};
 
 /// Limit of lines of the console and of each stream shown for a failed cell.
 const MAX_LINES: usize = 20;
@@ -19,22 +19,24 @@ const MAX_PART_LINES: usize = 8;
 /// Number of cells listed as slowest.
 const MAX_SLOWEST: usize = 3;
 
-/// Status label and its color.
-fn label(status: Status) -> (&'static str, Style) {
+/// Label of a standing and its color.
+fn label(standing: Standing) -> (&'static str, Style) {
     let colour = |colour: AnsiColor| colour.on_default().bold();
-    match status {
-        Status::Passed => ("PASS", colour(AnsiColor::Green)),
-        Status::Flaky => ("FLAKY", colour(AnsiColor::Yellow)),
-        Status::Failed => ("FAIL", colour(AnsiColor::Red)),
-        Status::Error => ("ERROR", colour(AnsiColor::Red)),
-        Status::Skipped => ("SKIP", colour(AnsiColor::Cyan)),
-        Status::NotRun => ("NOT RUN", Style::new().dimmed()),
+    match standing {
+        Standing::Passed => ("PASS", colour(AnsiColor::Green)),
+        Standing::Flaky => ("FLAKY", colour(AnsiColor::Yellow)),
+        Standing::Known => ("KNOWN", colour(AnsiColor::Cyan)),
+        Standing::Unexpected => ("XPASS", colour(AnsiColor::Red)),
+        Standing::Failed => ("FAIL", colour(AnsiColor::Red)),
+        Standing::Error => ("ERROR", colour(AnsiColor::Red)),
+        Standing::Skipped => ("SKIP", colour(AnsiColor::Cyan)),
+        Standing::NotRun => ("NOT RUN", Style::new().dimmed()),
     }
 }
 
 /// Formats a cell as one line.
 pub(crate) fn line(report: &CellReport, verbose: bool) -> String {
-    let (word, style) = label(report.status);
+    let (word, style) = label(report.standing());
     let mut line = format!("{style}{word:5}{style:#} {}", replace_controls(&report.id));
     if let Some(last) = report.attempts.last() {
         // Writing to a String cannot fail.
@@ -47,13 +49,17 @@ pub(crate) fn line(report: &CellReport, verbose: bool) -> String {
         }
     }
     let tries = report.attempts.len();
-    match (&report.cause, report.status) {
-        (_, Status::Flaky) => {
+    match (&report.cause, report.standing()) {
+        (_, Standing::Unexpected) => {
+            let _ = write!(line, "  {}", replace_controls(&report.standing_reason()));
+        }
+        (_, Standing::Flaky) => {
             let first = report.attempts.first().and_then(|attempt| attempt.cause.as_deref()).unwrap_or_default();
             let _ = write!(line, "  passed on attempt {tries}; first failure: {}", replace_controls(first));
         }
         (Some(cause), _) => {
-            let _ = write!(line, "  {}", replace_controls(cause));
+            let reason = if report.expectation.is_some() { report.standing_reason() } else { cause.clone() };
+            let _ = write!(line, "  {}", replace_controls(&reason));
             if tries > 1 {
                 let _ = write!(line, " ({tries} attempts)");
             }
@@ -114,7 +120,7 @@ fn attempt_details(attempt: &Attempt) -> String {
 
 /// Lists failed and missing parts with their diagnostic lines.
 fn failed_parts(text: &mut String, parts: &[Part]) {
-    let bad: Vec<&Part> = parts.iter().filter(|part| !part.result.is_good()).collect();
+    let bad: Vec<&Part> = parts.iter().filter(|part| part.is_bad()).collect();
     for part in bad.iter().take(MAX_PARTS) {
         let _ = writeln!(text, "      {}: {}", part.result.name(), replace_controls(&part.name));
         let lines: Vec<&str> = part.detail.lines().collect();
@@ -139,18 +145,19 @@ fn block(text: &mut String, lines: &[&str]) {
 
 /// Formats the summary of a report.
 pub(crate) fn summary(report: &Report) -> String {
-    let count = |status: Status| report.cells.iter().filter(|cell| cell.status == status).count();
     let counted = [
-        (Status::Passed, "passed"),
-        (Status::Flaky, "flaky"),
-        (Status::Skipped, "skipped"),
-        (Status::Failed, "failed"),
-        (Status::Error, "could not be tested"),
-        (Status::NotRun, "not run"),
+        (Standing::Passed, "passed"),
+        (Standing::Flaky, "flaky"),
+        (Standing::Skipped, "skipped"),
+        (Standing::Known, "known to fail"),
+        (Standing::Failed, "failed"),
+        (Standing::Unexpected, "unexpectedly passed"),
+        (Standing::Error, "could not be tested"),
+        (Standing::NotRun, "not run"),
     ];
-    let parts = counted.into_iter().filter_map(|(status, words)| {
-        let style = label(status).1;
-        let number = count(status);
+    let parts = counted.into_iter().filter_map(|(standing, words)| {
+        let style = label(standing).1;
+        let number = report.count_standing(standing);
         (number > 0).then(|| format!("{style}{number} {words}{style:#}"))
     });
     let parts: Vec<String> = parts.collect();
@@ -209,7 +216,12 @@ mod tests {
 
     #[test]
     fn every_failed_part_is_shown_with_its_diagnostics_instead_of_a_tail_of_passes() {
-        let part = |number: usize, result| Part { name: format!("p{number}"), result, detail: format!("why {number}") };
+        let part = |number: usize, result| Part {
+            name: format!("p{number}"),
+            result,
+            detail: format!("why {number}"),
+            expectation: None,
+        };
         let parts =
             (1..=30).map(|number| part(number, if number <= 25 { PartResult::Failed } else { PartResult::Passed }));
         let attempt = Attempt {

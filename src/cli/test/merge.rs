@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::baseline::{self, Baselines};
 use super::outputs::ReportFiles;
-use super::{TestArgs, baseline, cell_text, plan};
+use super::{TestArgs, cell_text, plan};
 use crate::cli::output;
 use bootling::guest::verdict::code;
 use bootling::suite::merge::{ExpectedCells, NamedReport, age_gap_warning, check_same_run, merge};
@@ -19,7 +20,7 @@ const MAX_LISTED: usize = 50;
 /// Merges the reports.
 pub(crate) fn run(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Result<u8> {
     let report_files = ReportFiles::open(args)?;
-    let before = args.reports.baseline.as_deref().map(baseline::read).transpose()?;
+    let baselines = Baselines::open(args)?;
     let read = |path: &std::path::PathBuf| {
         baseline::read(path).map(|report| NamedReport { name: path.display().to_string(), report })
     };
@@ -31,12 +32,13 @@ pub(crate) fn run(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> an
         output::note(&warning);
     }
     let expected = expected(args, manifest, id_filters, &sources)?;
-    let report = merge(sources, expected).context("failed to merge reports")?;
+    let mut report = merge(sources, expected).context("failed to merge reports")?;
+    baselines.judge(&mut report);
     print_summary(args, &report);
-    let comparison = before.map(|before| baseline::compare(&before, &report));
+    let comparison = baselines.compare(&report);
     report_files.write(&report, comparison.as_ref())?;
     // A report without cells tested nothing.
-    Ok(if report.cells.is_empty() { code::COULD_NOT_TEST } else { report.exit_code() })
+    Ok(if report.cells.is_empty() { code::COULD_NOT_TEST } else { baselines.finish(&report)? })
 }
 
 /// Returns the expected cells. A manifest named on the command line must match the shards' plan. The default one is
@@ -61,8 +63,7 @@ fn expected(
 
 /// Prints the cells that did not pass, then the summary.
 fn print_summary(args: &TestArgs, report: &Report) {
-    let is_listed =
-        |cell: &&CellReport| args.verbose || !(cell.status.has_passed() || args.quiet && cell.status.is_good());
+    let is_listed = |cell: &&CellReport| args.verbose || !(cell.status.has_passed() || args.quiet && cell.is_good());
     let listed: Vec<_> = report.cells.iter().filter(is_listed).collect();
     let mut text: String = listed.iter().take(MAX_LISTED).map(|cell| cell_text::line(cell, false)).collect();
     if listed.len() > MAX_LISTED {

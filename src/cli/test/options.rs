@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, ValueEnum, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 
+use super::report_options::ReportArgs;
 use crate::cli::boot_options::{AccelArg, limit};
 use crate::cli::health::PolicyArg;
 use bootling::format::amount;
 use bootling::guest::TimeLimit;
 use bootling::guest::health::Kind;
-use bootling::suite::emit::System;
 use bootling::suite::manifest::{BootWay, Isolate, KernelSpec, NAME_RULE, Overrides, is_name};
 use bootling::suite::plan::Filter;
-use bootling::suite::report::{FORMATS, Format, Shard};
+use bootling::suite::report::Shard;
 use bootling::suite::shard::{self, ShardError};
 
 /// Run a manifest's tests with each kernel on each machine, in parallel
@@ -61,6 +61,7 @@ macro_rules! examples {
   bootling test --tag smoke -j 4 --junit report.xml
   bootling test -K mine=../linux --repeat 20 --fail-fast
   bootling test --html report.html --baseline yesterday.jsonl
+  bootling test --baseline known-failures.toml --update-baseline
   bootling test --shard 2/4 --jsonl part2.jsonl
   bootling test --merge part*.jsonl --junit report.xml
   bootling test --emit slurm --shards 8 > tests.sbatch
@@ -77,9 +78,9 @@ A cell is one test with one kernel on one machine: TEST/KERNEL/MACHINE, followed
 its own guest, restored from a snapshot, unless its test requests otherwise. docs/testing.md describes the manifest.
 
 Exit status:
-  0      every cell passed, possibly after a retry, or was skipped, and at least one passed. A shard
-         needs none that passed: --merge decides whether anything was tested
-  1      some cells failed, could not be tested, or were not run
+  0      every cell passed, possibly after a retry, failed as the list of known failures states, or was
+         skipped, and not all were skipped. A shard may skip all: --merge decides whether anything was tested
+  1      some cells failed, could not be tested, were not run, or passed although they are known to fail
   125    nothing was tested: invalid manifest, no cell selected, no kernel, no QEMU; or every cell was
          skipped or could not be tested
   128+n  interrupted by signal n; reports are written and list the remaining cells as not run
@@ -168,61 +169,6 @@ pub(crate) struct ExecutionArgs {
     qemu: Option<PathBuf>,
 }
 
-/// Options that control reports.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Reports")]
-pub(crate) struct ReportArgs {
-    #[command(flatten)]
-    pub(super) files: FileArgs,
-    /// Compare with an earlier --jsonl report: list what newly fails, passes again, or got slower
-    #[arg(long, value_name = "FILE")]
-    pub(super) baseline: Option<PathBuf>,
-    /// Merge the --jsonl reports of shards instead of running tests. A missing shard counts as a failure. Pass the same
-    /// manifest and selection of cells as for the shards, so that missing cells are reported by name
-    #[arg(long, value_name = "REPORT", num_args = 1.., conflicts_with_all = ["init", "list", "shard"])]
-    pub(super) merge: Vec<PathBuf>,
-    /// With --merge: accept reports of different runs of a job system. By default they are refused, so that a report
-    /// left over from an earlier run is not mistaken for one of this run
-    #[arg(long, requires = "merge")]
-    pub(super) mixed_runs: bool,
-    /// Write a job file that runs the matrix in shards and merges their reports, to standard output, instead of running
-    /// tests
-    #[arg(long, value_name = "SYSTEM", value_parser = choice(SYSTEMS), conflicts_with_all = ["init", "list", "shard", "merge"])]
-    pub(super) emit: Option<System>,
-    /// With --emit: number of shards
-    #[arg(long, value_name = "N", requires = "emit", default_value_t = 4, value_parser = value_parser!(u32).range(2..=200))]
-    pub(super) shards: u32,
-}
-
-/// `--FORMAT FILE`, for each report format.
-#[derive(Debug)]
-pub(crate) struct FileArgs(pub(super) Vec<(&'static Format, PathBuf)>);
-
-impl Args for FileArgs {
-    fn augment_args(command: Command) -> Command {
-        command.args(FORMATS.into_iter().map(|format| {
-            let argument = Arg::new(format.name).long(format.name).value_name("FILE").help(format.help);
-            argument.value_parser(value_parser!(PathBuf))
-        }))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for FileArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let file = |format: &'static Format| Some((format, matches.get_one::<PathBuf>(format.name)?.clone()));
-        Ok(Self(FORMATS.into_iter().filter_map(file).collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
 /// `--shard`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShardArg {
@@ -233,15 +179,7 @@ pub(super) enum ShardArg {
 }
 
 /// Values of an option: name, help and value.
-type Choices<T> = [(&'static str, &'static str, T)];
-
-/// Values of `--emit`.
-const SYSTEMS: &Choices<System> = &[
-    ("github", "GitHub Actions workflow", System::Github),
-    ("gitlab", "Jobs to include in .gitlab-ci.yml", System::Gitlab),
-    ("slurm", "Script for sbatch", System::Slurm),
-    ("kubernetes", "Indexed Job", System::Kubernetes),
-];
+pub(super) type Choices<T> = [(&'static str, &'static str, T)];
 
 /// Values of `--boot`.
 const BOOT_WAYS: &Choices<BootWay> =
@@ -252,7 +190,9 @@ const ISOLATES: &Choices<Isolate> =
     &[("vm", "One guest for each cell", Isolate::Vm), ("none", "Share guests between cells", Isolate::Nothing)];
 
 /// Returns a parser of these values.
-fn choice<T: Copy + Send + Sync + 'static>(choices: &'static Choices<T>) -> impl TypedValueParser<Value = T> {
+pub(super) fn choice<T: Copy + Send + Sync + 'static>(
+    choices: &'static Choices<T>,
+) -> impl TypedValueParser<Value = T> {
     let values = choices.iter().map(|(name, help, _)| PossibleValue::new(*name).help(*help));
     let find = |name: String| choices.iter().find(|choice| choice.0 == name).map(|choice| choice.2);
     PossibleValuesParser::new(values).try_map(move |name| find(name).ok_or("unknown value"))

@@ -12,7 +12,7 @@ use super::{TestArgs, cell_text};
 use crate::cli::output;
 use bootling::format::duration::seconds;
 use bootling::suite::plan::Plan;
-use bootling::suite::report::{CellReport, Report, Status};
+use bootling::suite::report::{CellReport, Report, Standing};
 use bootling::suite::reproduce;
 use bootling::suite::run::Event;
 
@@ -98,15 +98,15 @@ impl<'a> Progress<'a> {
     fn ended(&mut self, report: &CellReport, cell: usize) {
         self.running.remove(&report.id);
         self.count(report);
-        let is_printed = match report.status {
+        let is_printed = match report.standing() {
             // On a terminal, the display counts cells that passed.
-            Status::Passed => self.verbose || !self.quiet && self.bar.is_none(),
-            Status::Skipped => !self.quiet,
-            Status::Flaky | Status::Failed | Status::Error | Status::NotRun => true,
+            Standing::Passed => self.verbose || !self.quiet && self.bar.is_none(),
+            Standing::Skipped | Standing::Known => !self.quiet,
+            Standing::Flaky | Standing::Failed | Standing::Unexpected | Standing::Error | Standing::NotRun => true,
         };
         if is_printed {
             let mut text = cell_text::line(report, self.verbose);
-            if !report.status.is_good() {
+            if !(report.is_good() || report.status.has_passed()) {
                 text.push_str(&cell_text::details(report, &reproduce::run_command(self.plan, &self.plan.cells[cell])));
             }
             self.print(&text);
@@ -136,10 +136,10 @@ impl<'a> Progress<'a> {
 
     fn count(&mut self, report: &CellReport) {
         self.done += 1;
-        match report.status {
-            Status::Passed | Status::Skipped => {}
-            Status::Flaky => self.flaky += 1,
-            Status::Failed | Status::Error | Status::NotRun => self.bad += 1,
+        match report.standing() {
+            Standing::Passed | Standing::Skipped | Standing::Known => {}
+            Standing::Flaky => self.flaky += 1,
+            Standing::Failed | Standing::Unexpected | Standing::Error | Standing::NotRun => self.bad += 1,
         }
     }
 

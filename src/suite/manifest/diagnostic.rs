@@ -34,7 +34,7 @@ pub(crate) struct Diagnostic {
 
 impl Diagnostic {
     /// Creates the diagnostic for these bytes of a text.
-    pub(super) fn new(text: &str, bytes: Range<usize>, message: impl Into<String>) -> Self {
+    pub(in crate::suite) fn new(text: &str, bytes: Range<usize>, message: impl Into<String>) -> Self {
         let start = head(text, bytes.start).len();
         let end = head(text, bytes.end.max(start)).len();
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub(crate) use self::diagnostic::nearest;
 pub(crate) use self::diagnostic::{Diagnostic, ManifestError};
+pub(crate) use self::diagnostic::{did_you_mean, nearest};
 pub use self::ending::{Ending, OUTCOMES};
 pub use self::kernel::KernelSpec;
 pub(crate) use self::machine::MachineSpec;
@@ -31,7 +31,7 @@ pub(crate) use self::pattern::Patterns;
 pub use self::test::{BootWay, Isolate, Protocol, Test, TestHealth};
 
 use self::name::KnownNames;
-use self::table::{Document, Table};
+pub(in crate::suite) use self::table::{Document, Table};
 
 /// Starter manifest, as written by `bootling test --init`.
 pub const STARTER: &str = include_str!("starter.toml");

@@ -13,32 +13,32 @@ use crate::guest::TimeLimit;
 
 /// A manifest's text and the errors found in it so far.
 #[derive(Debug)]
-pub(super) struct Document<'a> {
+pub(in crate::suite) struct Document<'a> {
     text: &'a str,
     errors: RefCell<Vec<(usize, Diagnostic)>>,
 }
 
 /// A value and its position, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Located<T> {
-    pub(crate) value: T,
-    pub(crate) span: Range<usize>,
+pub(in crate::suite) struct Located<T> {
+    pub(in crate::suite) value: T,
+    pub(in crate::suite) span: Range<usize>,
 }
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
 impl<'a> Document<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(in crate::suite) fn new(text: &'a str) -> Self {
         Self { text, errors: RefCell::default() }
     }
 
     /// Records an error.
-    pub(super) fn error(&self, span: &Range<usize>, message: impl Into<String>) {
+    pub(in crate::suite) fn error(&self, span: &Range<usize>, message: impl Into<String>) {
         self.errors.borrow_mut().push((span.start, Diagnostic::new(self.text, span.clone(), message)));
     }
 
     /// Returns all errors in the order of the text.
-    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+    pub(in crate::suite) fn into_diagnostics(self) -> Vec<Diagnostic> {
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|(start, _)| *start);
         errors.into_iter().map(|(_, diagnostic)| diagnostic).collect()
@@ -47,7 +47,7 @@ impl<'a> Document<'a> {
 
 /// A table, and the keys that have been read from it.
 #[derive(Debug)]
-pub(super) struct Table<'d, 'a> {
+pub(in crate::suite) struct Table<'d, 'a> {
     document: &'d Document<'a>,
     entries: &'d DeTable<'a>,
     span: Range<usize>,
@@ -55,27 +55,27 @@ pub(super) struct Table<'d, 'a> {
 }
 
 impl<'d, 'a> Table<'d, 'a> {
-    pub(super) fn new(document: &'d Document<'a>, table: &'d DeTable<'a>, span: Range<usize>) -> Self {
+    pub(in crate::suite) fn new(document: &'d Document<'a>, table: &'d DeTable<'a>, span: Range<usize>) -> Self {
         Self { document, entries: table, span, read: Vec::new() }
     }
 
     /// Returns the position of the table's heading.
-    pub(super) fn span(&self) -> &Range<usize> {
+    pub(in crate::suite) fn span(&self) -> &Range<usize> {
         &self.span
     }
 
     /// Returns the document, which records errors.
-    pub(super) fn document(&self) -> &'d Document<'a> {
+    pub(in crate::suite) fn document(&self) -> &'d Document<'a> {
         self.document
     }
 
     /// Returns the position of a key, or of the table if the key is absent.
-    pub(super) fn key_span(&self, key: &str) -> Range<usize> {
+    pub(in crate::suite) fn key_span(&self, key: &str) -> Range<usize> {
         self.entries.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span())
     }
 
     /// Returns true if the key is present.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(in crate::suite) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
@@ -113,17 +113,21 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Reads a string with its position.
-    pub(super) fn located_text(&mut self, key: &'static str) -> Option<Located<String>> {
+    pub(in crate::suite) fn located_text(&mut self, key: &'static str) -> Option<Located<String>> {
         self.typed(key, "a string", |value| value.as_str().map(str::to_owned))
     }
 
     /// Reads a string.
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub(in crate::suite) fn text(&mut self, key: &'static str) -> Option<String> {
         self.located_text(key).map(|text| text.value)
     }
 
     /// Reads a string and parses it.
-    pub(super) fn parsed<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(in crate::suite) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let text = self.located_text(key);
         self.parse(key, text, parse)
     }
@@ -139,7 +143,7 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Reads one of several names.
-    pub(super) fn one_of<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+    pub(in crate::suite) fn one_of<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         self.parsed(key, |text| {
             let found = choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice);
             found.ok_or_else(|| {
@@ -151,12 +155,25 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Reads a boolean.
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+    pub(in crate::suite) fn flag(&mut self, key: &'static str) -> Option<bool> {
         self.typed(key, "true or false", DeValue::as_bool).map(|flag| flag.value)
     }
 
+    /// Reads a date, with quotes or without. Returns it as `YYYY-MM-DD`.
+    pub(in crate::suite) fn date(&mut self, key: &'static str) -> Option<String> {
+        let day = |date: toml::value::Datetime| date.time.is_none().then_some(date.date)?.map(|day| day.to_string());
+        let date = self.typed(key, "a date such as 2026-12-31", |value| match value {
+            DeValue::Datetime(date) => day(*date),
+            DeValue::String(text) => day(text.parse().ok()?),
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                None
+            }
+        });
+        date.map(|date| date.value)
+    }
+
     /// Reads an integer in a range.
-    pub(super) fn number(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
+    pub(in crate::suite) fn number(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
         let digits = self.typed(key, "an integer", DeValue::as_integer)?;
         let number = u32::from_str_radix(digits.value.as_str(), digits.value.radix()).ok();
         let number = number.filter(|number| range.contains(number));
@@ -169,7 +186,7 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Reads a number or a string, as text.
-    pub(super) fn number_or_text(&mut self, key: &'static str) -> Option<Located<String>> {
+    pub(in crate::suite) fn number_or_text(&mut self, key: &'static str) -> Option<Located<String>> {
         self.typed(key, "a number or a string", |value| match value {
             DeValue::String(text) => Some(text.to_string()),
             DeValue::Integer(digits) if digits.radix() == 10 => Some(digits.as_str().to_owned()),
@@ -183,7 +200,7 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Reads a time limit: seconds, or text with a unit. Unlimited is not allowed, so that a matrix ends.
-    pub(super) fn time_limit(&mut self, key: &'static str) -> Option<Duration> {
+    pub(in crate::suite) fn time_limit(&mut self, key: &'static str) -> Option<Duration> {
         let text = self.number_or_text(key);
         self.parse(key, text, |text| match amount::time(text) {
             Ok(Some(limit)) => Ok(limit),
@@ -193,19 +210,19 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Reads a time, or `"none"`.
-    pub(super) fn time_or_none(&mut self, key: &'static str) -> Option<TimeLimit> {
+    pub(in crate::suite) fn time_or_none(&mut self, key: &'static str) -> Option<TimeLimit> {
         let text = self.number_or_text(key);
         self.parse(key, text, |text| Ok(amount::time(text)?.map_or(TimeLimit::None, TimeLimit::After)))
     }
 
     /// Reads a memory size, MiB: a number, or text with a unit.
-    pub(super) fn memory_mib(&mut self, key: &'static str) -> Option<u64> {
+    pub(in crate::suite) fn memory_mib(&mut self, key: &'static str) -> Option<u64> {
         let text = self.number_or_text(key);
         self.parse(key, text, amount::memory_mib)
     }
 
     /// Reads strings with their positions; a single one needs no brackets. `None` if the key is absent.
-    pub(super) fn located_texts(&mut self, key: &'static str) -> Option<Vec<Located<String>>> {
+    pub(in crate::suite) fn located_texts(&mut self, key: &'static str) -> Option<Vec<Located<String>>> {
         let value = self.value(key)?;
         let expected = "a string or an array of strings";
         let single = |value: &Value<'_>| {
@@ -222,12 +239,12 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Reads strings; a single one needs no brackets.
-    pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
+    pub(in crate::suite) fn texts(&mut self, key: &'static str) -> Vec<String> {
         self.parsed_texts(key, |text| Ok(text.to_owned()))
     }
 
     /// Reads strings and parses each; a single one needs no brackets.
-    pub(super) fn parsed_texts<T>(
+    pub(in crate::suite) fn parsed_texts<T>(
         &mut self,
         key: &'static str,
         mut parse: impl FnMut(&str) -> Result<T, String>,
@@ -237,14 +254,14 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Reads a table.
-    pub(super) fn table(&mut self, key: &'static str) -> Option<Table<'d, 'a>> {
+    pub(in crate::suite) fn table(&mut self, key: &'static str) -> Option<Table<'d, 'a>> {
         let span = self.key_span(key);
         let table = self.typed(key, "a table", DeValue::as_table)?;
         Some(Table::new(self.document, table.value, span))
     }
 
     /// Reads an array of tables.
-    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Table<'d, 'a>> {
+    pub(in crate::suite) fn tables(&mut self, key: &'static str) -> Vec<Table<'d, 'a>> {
         let expected = "an array of tables";
         let values = self.typed(key, expected, DeValue::as_array).map_or(&[][..], |values| values.value);
         let table = |value: &'d Value<'a>| {
@@ -258,7 +275,7 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Returns all keys and values in the order of the text, for a table whose keys the user chooses.
-    pub(super) fn entries(&self) -> Vec<(Located<String>, &'d Value<'a>)> {
+    pub(in crate::suite) fn entries(&self) -> Vec<(Located<String>, &'d Value<'a>)> {
         let mut entries: Vec<_> = self
             .entries
             .iter()
@@ -269,7 +286,7 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// Records an error for each key that has not been read.
-    pub(super) fn finish(self) {
+    pub(in crate::suite) fn finish(self) {
         for (key, _) in self.entries() {
             if !self.read.contains(&key.value.as_str()) {
                 let hint = did_you_mean(&key.value, self.read.iter().copied());

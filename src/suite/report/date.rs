@@ -9,6 +9,12 @@ pub(crate) fn date(seconds: f64) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
 }
 
+/// Formats seconds since 1970 as `2026-01-31`.
+pub(crate) fn day(seconds: f64) -> String {
+    let date = date(seconds);
+    date.split('T').next().unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::date;

@@ -17,7 +17,7 @@ use self::cell::{Cell, Limits};
 use self::grid::Grid;
 use super::date::date;
 use super::sanitize::head;
-use super::{CellReport, Format, Report, Status, one_line, plain};
+use super::{CellReport, Format, Report, Standing, Status, one_line, plain};
 use crate::format::duration::seconds;
 use crate::suite::baseline::{Change, Comparison};
 
@@ -44,7 +44,7 @@ struct Page {
     shortened: bool,
     /// Command that repeats a cell, up to its id, if it is shown once for all cells.
     repeat: Option<String>,
-    counts: Vec<(Status, usize)>,
+    counts: Vec<(Standing, usize)>,
     comparison: Option<ComparisonSection>,
     problems: Vec<ProblemRow>,
     more_problems: usize,
@@ -113,8 +113,8 @@ fn page(report: &Report, comparison: Option<&Comparison>) -> Page {
     let mut limits = Limits::new(report);
     let cells: Vec<Cell> = report.cells.iter().map(|cell| limits.cell(cell)).collect();
     // Failures first: thousands of skipped cells must not push them out.
-    let of = |is_good: bool| report.cells.iter().enumerate().filter(move |(_, cell)| cell.status.is_good() == is_good);
-    let problems = of(false).chain(of(true).filter(|(_, cell)| cell.status != Status::Passed));
+    let of = |is_good: bool| report.cells.iter().enumerate().filter(move |(_, cell)| cell.is_good() == is_good);
+    let problems = of(false).chain(of(true).filter(|(_, cell)| cell.standing() != Standing::Passed));
     Page {
         bootling: one_line(&header.bootling),
         suite: one_line(&header.suite),
@@ -127,7 +127,7 @@ fn page(report: &Report, comparison: Option<&Comparison>) -> Page {
         ended_early: header.ended_early.as_deref().map(one_line),
         shortened: limits.shortened,
         repeat: limits.repeat,
-        counts: Status::ALL.map(|status| (status, report.count(status))).into(),
+        counts: Standing::ALL.map(|standing| (standing, report.count_standing(standing))).into(),
         comparison: comparison.map(comparison_section),
         problems: problems.clone().take(MAX_ROWS).map(|(at, cell)| problem_row(at, cell)).collect(),
         more_problems: problems.count().saturating_sub(MAX_ROWS),
@@ -144,7 +144,8 @@ fn readable_date(seconds: f64) -> String {
 
 fn verdict(report: &Report) -> String {
     let all = report.cells.len();
-    let bad = report.cells.iter().filter(|cell| !cell.status.is_good()).count();
+    let bad = report.cells.iter().filter(|cell| !cell.is_good()).count();
+    let known = report.count_standing(Standing::Known);
     let skipped = report.count(Status::Skipped);
     match (all, bad) {
         (0, _) => "nothing to run".to_owned(),
@@ -152,7 +153,11 @@ fn verdict(report: &Report) -> String {
             "every cell of this shard was skipped; the merge decides whether anything was tested".to_owned()
         }
         (_, 0) if skipped == all => "every cell was skipped; nothing was tested".to_owned(),
-        (_, 0) if skipped > 0 => format!("{} of {all} cells passed, {skipped} skipped", all - skipped),
+        (_, 0) if skipped + known > 0 => {
+            let counts = [(known, "failed as known"), (skipped, "skipped")];
+            let others = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}"));
+            format!("{} of {all} cells passed{}", all - skipped - known, others.collect::<String>())
+        }
         (1, 0) => "the only cell passed".to_owned(),
         (_, 0) => format!("all {all} cells passed"),
         _ => format!("{bad} of {all} cells did not pass"),
@@ -164,7 +169,7 @@ fn problem_row(at: usize, cell: &CellReport) -> ProblemRow {
         let first = cell.attempts.first().and_then(|attempt| attempt.cause.as_deref()).unwrap_or_default();
         format!("passed on attempt {}; first failure: {}", cell.attempts.len(), sentence(first))
     } else {
-        sentence(&cell.reason())
+        sentence(&cell.standing_reason())
     };
     ProblemRow { cell: at, cause }
 }

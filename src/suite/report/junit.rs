@@ -13,7 +13,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun, TestSuite, XmlString};
 
 use super::date::date;
-use super::{Attempt, CellReport, Format, Part, PartResult, Report, Status, one_line, plain, story};
+use super::{Attempt, CellReport, Format, Part, PartResult, Report, Standing, Status, one_line, plain, story};
 
 /// The format.
 pub(super) static FORMAT: Format = Format {
@@ -118,18 +118,25 @@ fn test_cases(cell: &CellReport, class: &str, names: &mut Names) -> Vec<TestCase
     case.system_err = last.and_then(|attempt| text(&attempt.stderr));
     let class = format!("{class}.{}", class_word(&name));
     let parts = last.map_or(&[][..], |attempt| &attempt.parts);
-    std::iter::once(case).chain(parts.iter().map(|part| part_case(part, &class, names))).collect()
+    std::iter::once(case).chain(parts.iter().map(|part| part_case(&part.shown(), &class, names))).collect()
 }
 
 fn status(cell: &CellReport) -> TestCaseStatus {
-    let (mut status, kind) = match cell.status {
-        Status::Passed | Status::Flaky => (TestCaseStatus::success(), NonSuccessKind::Failure),
-        Status::Skipped => (TestCaseStatus::skipped(), NonSuccessKind::Failure),
-        Status::Failed => (TestCaseStatus::non_success(NonSuccessKind::Failure), NonSuccessKind::Failure),
-        Status::Error | Status::NotRun => (TestCaseStatus::non_success(NonSuccessKind::Error), NonSuccessKind::Error),
+    let (mut status, kind) = match cell.standing() {
+        Standing::Passed | Standing::Flaky => (TestCaseStatus::success(), NonSuccessKind::Failure),
+        // Servers have no other status for failures that do not count.
+        Standing::Skipped | Standing::Known => (TestCaseStatus::skipped(), NonSuccessKind::Failure),
+        Standing::Failed | Standing::Unexpected => {
+            (TestCaseStatus::non_success(NonSuccessKind::Failure), NonSuccessKind::Failure)
+        }
+        Standing::Error | Standing::NotRun => {
+            (TestCaseStatus::non_success(NonSuccessKind::Error), NonSuccessKind::Error)
+        }
     };
-    status.set_message(cell.reason());
-    if !cell.status.is_good() {
+    status.set_message(cell.standing_reason());
+    if cell.standing() == Standing::Unexpected {
+        status.set_type("unexpectedly-passing");
+    } else if !cell.is_good() {
         let story = cell.final_attempt().map(story).unwrap_or_default();
         let description = format!("{story}\nto repeat it:\n    {}\n", one_line(&cell.repeat));
         status.set_type(failure_type(cell.final_attempt(), cell.status));
@@ -162,7 +169,7 @@ fn part_case(part: &Part, class: &str, names: &mut Names) -> TestCase {
     let status = match part.result {
         PartResult::Passed => TestCaseStatus::success(),
         PartResult::Skipped => TestCaseStatus::skipped().set_message(detail).clone(),
-        PartResult::Todo => TestCaseStatus::skipped().set_message(format!("known to fail: {detail}")).clone(),
+        PartResult::Todo => TestCaseStatus::skipped().set_message(todo_reason(&detail)).clone(),
         PartResult::Failed | PartResult::Missing => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_message(detail).set_type(part.result.name()).set_description(xml_text(&part.detail));
@@ -172,6 +179,11 @@ fn part_case(part: &Part, class: &str, names: &mut Names) -> TestCase {
     let mut case = TestCase::new(names.unique(class, one_line(&part.name)), status);
     case.set_classname(class).set_time(Duration::ZERO);
     case
+}
+
+/// Returns why a failed part does not count.
+fn todo_reason(detail: &str) -> String {
+    if detail.starts_with("known failure: ") { detail.to_owned() } else { format!("known to fail: {detail}") }
 }
 
 /// Returns guest text; `None` if it is empty.

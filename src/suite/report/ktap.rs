@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{CellReport, Format, Part, PartResult, Report, Status, one_line, plain, story, tap};
+use super::{CellReport, Format, Part, PartResult, Report, Standing, one_line, plain, story, tap};
 
 /// The format.
 pub(super) static FORMAT: Format = Format {
@@ -29,26 +29,28 @@ fn result(text: &mut String, number: usize, cell: &CellReport) {
     let parts = cell.final_attempt().map_or(&[][..], |attempt| &attempt.parts);
     if !parts.is_empty() {
         let _ = writeln!(text, "  KTAP version 1\n  1..{}", parts.len());
-        parts.iter().enumerate().for_each(|(at, part)| part_result(text, at + 1, part));
+        parts.iter().enumerate().for_each(|(at, part)| part_result(text, at + 1, &part.shown()));
     }
     for attempt in cell.attempts.iter().filter(|attempt| !(attempt.passed || attempt.skipped)) {
         comment(text, "", &story(attempt));
     }
-    if !cell.status.is_good() {
+    if !cell.is_good() {
         comment(text, "", &format!("reproduce with: {}", cell.repeat));
     }
     let name = description(&cell.id);
     // Any one-line text may follow the number sign.
-    let why = cell.reason();
+    let why = cell.standing_reason();
     let timed_out = cell.final_attempt().is_some_and(|attempt| attempt.outcome.as_deref() == Some("timed-out"));
-    let _ = match cell.status {
-        Status::Passed => writeln!(text, "ok {number} {name}"),
-        Status::Flaky => writeln!(text, "ok {number} {name} # flaky: passed on attempt {}", cell.attempts.len()),
-        Status::Skipped => writeln!(text, "ok {number} {name} # SKIP {why}"),
-        Status::Failed if timed_out => writeln!(text, "not ok {number} {name} # TIMEOUT {why}"),
+    let _ = match cell.standing() {
+        Standing::Passed => writeln!(text, "ok {number} {name}"),
+        Standing::Flaky => writeln!(text, "ok {number} {name} # flaky: passed on attempt {}", cell.attempts.len()),
+        Standing::Skipped => writeln!(text, "ok {number} {name} # SKIP {why}"),
+        // As kselftest reports its expected failures.
+        Standing::Known => writeln!(text, "ok {number} {name} # XFAIL {why}"),
+        Standing::Failed if timed_out => writeln!(text, "not ok {number} {name} # TIMEOUT {why}"),
         // A cause that starts with a directive's name would be parsed as that directive.
-        Status::Failed => writeln!(text, "not ok {number} {name} # failed: {why}"),
-        Status::Error | Status::NotRun => writeln!(text, "not ok {number} {name} # ERROR {why}"),
+        Standing::Failed | Standing::Unexpected => writeln!(text, "not ok {number} {name} # failed: {why}"),
+        Standing::Error | Standing::NotRun => writeln!(text, "not ok {number} {name} # ERROR {why}"),
     };
 }
 

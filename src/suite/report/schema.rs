@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::expectation::{Expectation, ExpectationKind};
 use super::sanitize::one_line;
 use crate::guest::hang::Hang;
 use crate::guest::health::Finding;
@@ -93,6 +94,9 @@ pub struct CellReport {
     pub attempts: Vec<Attempt>,
     /// Shell command that repeats this cell.
     pub repeat: String,
+    /// Judgment by the list of known failures, if there is a list and the cell failed or is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expectation: Option<Expectation>,
 }
 
 /// Status of a cell.
@@ -148,6 +152,9 @@ pub struct Attempt {
     pub notes: Vec<String>,
     /// Results of the test's parts, if its output is TAP or KTAP.
     pub parts: Vec<Part>,
+    /// If parts failed: why it would not have passed without them, as one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_cause: Option<String>,
 }
 
 /// Size limit of a stream in a report, bytes; its end is kept.
@@ -195,6 +202,9 @@ pub struct Part {
     pub result: PartResult,
     /// Reason of its directive, or its diagnostic lines.
     pub detail: String,
+    /// Judgment by the list of known failures, if the part is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expectation: Option<Expectation>,
 }
 
 /// Result of a part.
@@ -232,6 +242,20 @@ impl CellReport {
         })
     }
 
+    /// Returns true if the matrix may be good with this cell: its status is good or known.
+    pub fn is_good(&self) -> bool {
+        match self.expectation.as_ref().map(|expectation| expectation.kind) {
+            Some(ExpectationKind::Known) => true,
+            Some(ExpectationKind::UnexpectedlyPassing) => false,
+            Some(ExpectationKind::NewlyFailing) | None => self.status.is_good(),
+        }
+    }
+
+    /// Returns true if the cell shows that something was tested: it passed, or failed as expected.
+    fn is_result(&self) -> bool {
+        self.status.has_passed() || (self.status == Status::Failed && self.is_good())
+    }
+
     /// Returns the total duration of all attempts, seconds.
     pub fn seconds(&self) -> f64 {
         // An empty sum would be negative zero.
@@ -248,8 +272,8 @@ impl Report {
     /// Returns true if every cell is good and at least one passed; otherwise nothing was tested. A shard may have
     /// nothing to test: the merge decides whether anything was tested.
     pub fn is_good(&self) -> bool {
-        let statuses = || self.cells.iter().map(|cell| cell.status);
-        statuses().all(Status::is_good) && (self.header.shard.is_some() || statuses().any(Status::has_passed))
+        let mut cells = self.cells.iter();
+        cells.all(CellReport::is_good) && (self.header.shard.is_some() || self.cells.iter().any(CellReport::is_result))
     }
 
     /// Exit code: 0 if the report is good, 125 if no cell could be tested, else 1.
@@ -293,6 +317,13 @@ impl Status {
             Self::Passed | Self::Flaky => true,
             Self::NotRun | Self::Failed | Self::Error | Self::Skipped => false,
         }
+    }
+}
+
+impl Part {
+    /// Returns true if the part failed and is no known failure.
+    pub fn is_bad(&self) -> bool {
+        !self.result.is_good() && !Expectation::is_known(self.expectation.as_ref())
     }
 }
 

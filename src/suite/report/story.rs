@@ -15,7 +15,7 @@ pub(crate) fn story(attempt: &Attempt) -> String {
     if let Some(hang) = &attempt.hang {
         section(&mut text, "hang report", hang.summary.iter().map(String::as_str).chain([hang.report.as_str()]));
     }
-    for part in attempt.parts.iter().filter(|part| !part.result.is_good()) {
+    for part in attempt.parts.iter().filter(|part| part.is_bad()) {
         headed(&mut text, &format!("{}: {}", part.result.name(), part.name), [&part.detail]);
     }
     section(&mut text, "notes", attempt.notes.iter().map(String::as_str));
@@ -74,9 +74,14 @@ mod tests {
                 report: "rip f\nrsp 0\x1b[1m".to_owned(),
             }),
             parts: vec![
-                Part { name: "a > b".to_owned(), result: PartResult::Failed, detail: "1 != 2".to_owned() },
-                Part { name: "a > c".to_owned(), result: PartResult::Passed, detail: String::new() },
-                Part { name: "plan".to_owned(), result: PartResult::Missing, detail: String::new() },
+                Part {
+                    name: "a > b".to_owned(),
+                    result: PartResult::Failed,
+                    detail: "1 != 2".to_owned(),
+                    expectation: None,
+                },
+                Part { name: "a > c".to_owned(), result: PartResult::Passed, detail: String::new(), expectation: None },
+                Part { name: "plan".to_owned(), result: PartResult::Missing, detail: String::new(), expectation: None },
             ],
             console: vec!["last".to_owned()],
             ..Attempt::default()

@@ -69,7 +69,7 @@ impl Numbers {
 
 /// Returns a part that describes the plan itself.
 pub(super) fn plan(result: PartResult, detail: &str) -> Part {
-    Part { name: "plan".to_owned(), result, detail: detail.to_owned() }
+    Part { name: "plan".to_owned(), result, detail: detail.to_owned(), expectation: None }
 }
 
 impl PartCounter {
@@ -87,7 +87,12 @@ impl PartCounter {
     pub(super) fn overflow(&self) -> Option<Part> {
         let more = self.parts.checked_sub(MAX_PARTS).filter(|more| *more > 0)?;
         let result = if self.failed > 0 { PartResult::Failed } else { PartResult::Passed };
-        Some(Part { name: format!("{more} more"), result, detail: format!("{} of them failed", self.failed) })
+        Some(Part {
+            name: format!("{more} more"),
+            result,
+            detail: format!("{} of them failed", self.failed),
+            expectation: None,
+        })
     }
 }
 
@@ -156,7 +161,12 @@ impl Level {
         self.no_more_expected = true;
         self.collects_trailing_diagnostics = false;
         let detail = bounded_detail(reason);
-        self.parts.extend(counter.count(Part { name: "Bail out!".to_owned(), result: PartResult::Failed, detail }));
+        self.parts.extend(counter.count(Part {
+            name: "Bail out!".to_owned(),
+            result: PartResult::Failed,
+            detail,
+            expectation: None,
+        }));
     }
 
     /// Appends a line to the details of the last result, if it failed.

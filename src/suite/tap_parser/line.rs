@@ -64,7 +64,7 @@ impl TestPoint<'_> {
     pub(super) fn part(&self, place: u64) -> Part {
         let name = bounded_name(&self.name.replace("\\#", "#").replace("\\\\", "\\"));
         let name = if name.is_empty() { self.number.unwrap_or(place).to_string() } else { name };
-        Part { name, result: self.result, detail: bounded_detail(self.reason) }
+        Part { name, result: self.result, detail: bounded_detail(self.reason), expectation: None }
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn attempt(cause: Option<&str>, exit_code: u8) -> Attempt {
 }
 
 fn part(name: &str, result: PartResult, detail: &str) -> Part {
-    Part { name: name.to_owned(), result, detail: detail.to_owned() }
+    Part { name: name.to_owned(), result, detail: detail.to_owned(), expectation: None }
 }
 
 /// Returns an attempt that planned three parts and skipped itself at the first, with its real verdict: the missing

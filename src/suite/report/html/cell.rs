@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::guest::hang::Hang;
 use crate::guest::health::Finding;
 use crate::suite::report::sanitize::{head, tail};
-use crate::suite::report::{Attempt, CellReport, Part, PartResult, Report, Status, one_line, plain};
+use crate::suite::report::{Attempt, CellReport, Part, PartResult, Report, Standing, one_line, plain};
 
 /// Number of cells from which on passed cells have one line, without details.
 pub(super) const LARGE: usize = 400;
@@ -25,7 +25,7 @@ const MIN_LOG: usize = 1 << 10;
 #[derive(Debug, Serialize)]
 pub(super) struct Cell {
     id: String,
-    status: Status,
+    status: Standing,
     seconds: f64,
     /// True if the cell ran.
     ran: bool,
@@ -65,7 +65,7 @@ impl Limits {
     /// Returns the limits for a report: the more cells have details, the shorter is each text.
     pub(super) fn new(report: &Report) -> Self {
         let is_large = report.cells.len() > LARGE;
-        let has_details = |cell: &&CellReport| !is_large || cell.status != Status::Passed;
+        let has_details = |cell: &&CellReport| !is_large || cell.standing() != Standing::Passed;
         let detailed = report.cells.iter().filter(has_details).count().max(1);
         let repeat = is_large.then(|| report.cells.iter().find_map(command_before_id)).flatten().map(one_line);
         Self { text: (ALL_TEXTS / detailed).clamp(*TEXT.start(), *TEXT.end()), is_large, repeat, shortened: false }
@@ -102,21 +102,27 @@ impl Limits {
 
     /// Returns a cell as it is shown.
     pub(super) fn cell(&mut self, cell: &CellReport) -> Cell {
-        let has_details = !self.is_large || cell.status != Status::Passed;
+        let has_details = !self.is_large || cell.standing() != Standing::Passed;
         let has_logs = has_details && self.text >= MIN_LOG;
         let is_common = self.repeat.is_some() && command_before_id(cell).map(one_line) == self.repeat;
         let shown = if has_logs { cell.attempts.len() } else { 1 };
         Cell {
             id: one_line(&cell.id),
-            status: cell.status,
+            status: cell.standing(),
             seconds: cell.seconds(),
             ran: !cell.attempts.is_empty(),
             tags: if has_details { cell.tags.iter().map(|tag| one_line(tag)).collect() } else { Vec::new() },
-            cause: (!cell.status.has_passed()).then(|| self.start(&cell.reason())),
+            cause: self.cause(cell),
             repeat: (has_details && !is_common && !cell.repeat.is_empty()).then(|| one_line(&cell.repeat)),
             total_attempts: cell.attempts.len(),
             attempts: cell.attempts.iter().rev().take(shown).map(|attempt| self.attempt(attempt, has_logs)).collect(),
         }
+    }
+
+    /// Returns the cause, unless the cell passed as expected.
+    fn cause(&mut self, cell: &CellReport) -> Option<String> {
+        let has_cause = !cell.status.has_passed() || cell.standing() == Standing::Unexpected;
+        has_cause.then(|| self.start(&cell.standing_reason()))
     }
 
     fn attempt(&mut self, attempt: &Attempt, has_logs: bool) -> ShownAttempt {
@@ -156,11 +162,12 @@ impl Limits {
 
     /// Returns the parts, failed ones first.
     fn parts(&mut self, parts: &[Part]) -> Vec<Part> {
-        let (bad, good): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| !part.result.is_good());
+        let (bad, good): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.is_bad());
         self.shortened |= parts.len() > MAX_PARTS;
         let shown = bad.into_iter().chain(good).take(MAX_PARTS);
         shown
-            .map(|part| Part { name: self.start(&part.name), detail: self.end(&part.detail), ..part.clone() })
+            .map(|part| part.shown())
+            .map(|part| Part { name: self.start(&part.name), detail: self.end(&part.detail), ..part.into_owned() })
             .collect()
     }
 }
@@ -175,7 +182,7 @@ fn parts_summary(parts: &[Part]) -> String {
         (PartResult::Todo, "known to fail"),
     ];
     let counts = names.into_iter().filter_map(|(result, name)| {
-        let count = parts.iter().filter(|part| part.result == result).count();
+        let count = parts.iter().filter(|part| part.shown().result == result).count();
         (count > 0).then(|| format!("{count} {name}"))
     });
     format!("Parts: {}", counts.collect::<Vec<_>>().join(", "))
