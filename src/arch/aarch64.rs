@@ -6,6 +6,7 @@ use super::{Guest, Properties};
 pub(super) static PROPERTIES: Properties = Properties {
     name: "aarch64",
     aliases: &["arm64"],
+    debian: Some("arm64"),
     elf: (183, true, true),
     multiarch: "aarch64-linux-gnu",
     glibc_loader: "/lib/ld-linux-aarch64.so.1",

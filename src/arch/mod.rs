@@ -39,6 +39,8 @@ pub(crate) struct Properties {
     pub(crate) name: &'static str,
     /// Other names that users type, such as Debian's.
     pub(crate) aliases: &'static [&'static str],
+    /// Debian's name, if Debian has it.
+    pub(crate) debian: Option<&'static str>,
     /// ELF identity.
     pub(crate) elf: ElfIdentity,
     /// Debian's multiarch directory name (`/usr/lib/TUPLE`).
@@ -104,6 +106,12 @@ impl Arch {
         Self::ALL.into_iter().find(|arch| arch.name() == name || arch.properties().aliases.contains(&name))
     }
 
+    /// Parses the name of an architecture, or an alias such as `arm64`.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let all = || Self::ALL.map(Self::name).join(", ");
+        Self::named(name).ok_or_else(|| format!("unknown architecture: expected one of {}", all()))
+    }
+
     /// Parses the name of an architecture whose guests run.
     pub fn for_guests(name: &str) -> Result<Self, String> {
         let found = Self::named(name).filter(|arch| arch.properties().guest.is_some());
@@ -150,6 +158,11 @@ impl Arch {
     /// Returns the kernel's name of the first serial console.
     pub fn console(self) -> &'static str {
         self.properties().console
+    }
+
+    /// Returns Debian's name, if Debian has the architecture.
+    pub(crate) const fn debian(self) -> Option<&'static str> {
+        self.properties().debian
     }
 
     /// Returns `-machine` if none is requested.

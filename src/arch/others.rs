@@ -6,6 +6,7 @@ use super::Properties;
 pub(super) static X86: Properties = Properties {
     name: "i386",
     aliases: &["i686"],
+    debian: Some("i386"),
     elf: (3, false, true),
     multiarch: "i386-linux-gnu",
     glibc_loader: "/lib/ld-linux.so.2",
@@ -21,6 +22,7 @@ pub(super) static X86: Properties = Properties {
 pub(super) static X32: Properties = Properties {
     name: "x32",
     aliases: &[],
+    debian: None,
     elf: (62, false, true),
     multiarch: "x86_64-linux-gnux32",
     glibc_loader: "/libx32/ld-linux-x32.so.2",
@@ -36,6 +38,7 @@ pub(super) static X32: Properties = Properties {
 pub(super) static ARM: Properties = Properties {
     name: "arm",
     aliases: &["armhf"],
+    debian: Some("armhf"),
     elf: (40, false, true),
     multiarch: "arm-linux-gnueabihf",
     glibc_loader: "/lib/ld-linux-armhf.so.3",
@@ -51,6 +54,7 @@ pub(super) static ARM: Properties = Properties {
 pub(super) static RISCV64: Properties = Properties {
     name: "riscv64",
     aliases: &[],
+    debian: Some("riscv64"),
     elf: (243, true, true),
     multiarch: "riscv64-linux-gnu",
     glibc_loader: "/lib/ld-linux-riscv64-lp64d.so.1",
@@ -66,6 +70,7 @@ pub(super) static RISCV64: Properties = Properties {
 pub(super) static S390X: Properties = Properties {
     name: "s390x",
     aliases: &[],
+    debian: Some("s390x"),
     elf: (22, true, false),
     multiarch: "s390x-linux-gnu",
     glibc_loader: "/lib/ld64.so.1",
@@ -81,6 +86,7 @@ pub(super) static S390X: Properties = Properties {
 pub(super) static PPC64LE: Properties = Properties {
     name: "ppc64le",
     aliases: &["ppc64el"],
+    debian: Some("ppc64el"),
     elf: (21, true, true),
     multiarch: "powerpc64le-linux-gnu",
     glibc_loader: "/lib64/ld64.so.2",

@@ -6,6 +6,7 @@ use super::{Guest, Properties};
 pub(super) static PROPERTIES: Properties = Properties {
     name: "x86_64",
     aliases: &["amd64", "x86-64"],
+    debian: Some("amd64"),
     elf: (62, true, true),
     multiarch: "x86_64-linux-gnu",
     glibc_loader: "/lib64/ld-linux-x86-64.so.2",

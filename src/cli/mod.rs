@@ -15,6 +15,7 @@ mod completions;
 mod digest;
 mod disk;
 mod doctor;
+mod fetch;
 mod hang_options;
 mod health;
 mod json;
@@ -77,6 +78,7 @@ enum Verb {
     Ls(ls::LsArgs),
     Cat(ls::CatArgs),
     Doctor(doctor::DoctorArgs),
+    Fetch(fetch::FetchArgs),
     Warm(warm::WarmArgs),
     Test(Box<test::TestArgs>),
     /// Build an initrd with the options and defaults of make-tiny-image
@@ -143,6 +145,7 @@ fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {
         Verb::Ls(args) => ls::run(&args),
         Verb::Cat(args) => ls::run_cat(&args),
         Verb::Doctor(args) => doctor::run(&args),
+        Verb::Fetch(args) => fetch::run(&args),
         Verb::Warm(args) => warm::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::MakeTinyImage(args) => make_tiny_image::run(args, start),

@@ -82,7 +82,7 @@ impl Build<'_> {
 }
 
 /// Waits for the end of the process, a signal that ends bootling, or the timeout `left`.
-fn wait(process: &Process, signals: &mut Signals, left: Option<Duration>) -> io::Result<Option<i32>> {
+pub(crate) fn wait(process: &Process, signals: &mut Signals, left: Option<Duration>) -> io::Result<Option<i32>> {
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     let mut fds = [PollFd::new(process.ended(), PollFlags::IN), PollFd::new(&*signals, PollFlags::IN)];
     match poll(&mut fds, left.as_ref()) {

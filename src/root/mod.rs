@@ -1,6 +1,6 @@
 //! Lookups below a root directory: programs with their libraries, scripts, kernels, kernel modules, files to copy.
 //!
-//! Reads, never writes, and never runs what it finds. [`directory::Root`] records every path that is looked up, whether it exists or
+//! Reads, and never runs what it finds; only `fetch` writes, to the cache. [`directory::Root`] records every path that is looked up, whether it exists or
 //! not, so that a watcher knows what an image depends on.
 
 pub mod request;
@@ -13,6 +13,7 @@ pub(crate) mod copy;
 pub mod directory;
 pub mod dirs;
 pub mod fact;
+pub mod fetch;
 pub(crate) mod gather;
 pub(crate) mod glob;
 pub mod kernel;

@@ -16,8 +16,8 @@ use crate::syscall::process::{sleep, uptime};
 use crate::syscall::terminal::{self, Termios};
 use crate::syscall::{Errno, Result};
 
-/// Time limit for a port to appear after its driver was loaded, in nanoseconds.
-const PATIENCE: u64 = 2_000_000_000;
+/// Time limit for a port to appear after its driver was loaded, in nanoseconds. On a busy host QEMU may not run for seconds.
+const PATIENCE: u64 = 20_000_000_000;
 /// Polling interval, in nanoseconds.
 const NAP: u64 = 200_000;
 /// The virtio-serial driver accepts at most this much in one write; a larger frame would need two.
