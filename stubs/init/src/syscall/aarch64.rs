@@ -34,6 +34,8 @@ pub const SYNC: usize = 81;
 pub const UTIMENSAT: usize = 88;
 pub const EXIT: usize = 93;
 pub const NANOSLEEP: usize = 101;
+pub const INIT_MODULE: usize = 105;
+pub const DELETE_MODULE: usize = 106;
 pub const CLOCK_SETTIME: usize = 112;
 pub const CLOCK_GETTIME: usize = 113;
 pub const KILL: usize = 129;
@@ -46,9 +48,13 @@ pub const SETHOSTNAME: usize = 161;
 pub const UMASK: usize = 166;
 pub const PRCTL: usize = 167;
 pub const SOCKET: usize = 198;
+pub const BIND: usize = 200;
+pub const LISTEN: usize = 201;
+pub const CONNECT: usize = 203;
 pub const CLONE: usize = 220;
 pub const EXECVE: usize = 221;
 pub const MMAP: usize = 222;
+pub const ACCEPT4: usize = 242;
 pub const WAIT4: usize = 260;
 pub const PRLIMIT64: usize = 261;
 pub const FINIT_MODULE: usize = 273;
@@ -56,16 +62,17 @@ pub const FINIT_MODULE: usize = 273;
 /// `O_DIRECTORY` (`arch/arm64/include/uapi/asm/fcntl.h`).
 pub const DIRECTORY: usize = 0o4_0000;
 
-// The kernel enters with an aligned stack pointer. Zeroed frame and link registers end a backtrace here.
+// The kernel enters with an aligned stack pointer, at argc. Zeroed frame and link registers end a backtrace here.
 global_asm!(
     ".globl _start",
     ".type _start, %function",
     "_start:",
     "mov x29, xzr",
     "mov x30, xzr",
-    "bl {main}",
+    "mov x0, sp",
+    "bl {start}",
     "brk #1",
-    main = sym crate::main,
+    start = sym super::start::start,
 );
 
 /// Makes a system call. The sixth argument is always 0: only `mmap` uses it, as an offset.
