@@ -9,7 +9,7 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/site-functions
 # Debian kernels for the tests, by meta-package: one with uncompressed modules, two with compressed modules.
 KERNELS := linux-image-amd64 linux-image-6.12-amd64 linux-image-6.12-cloud-amd64
 
-.PHONY: build test vm vm-warm soak slurm lint stubs golden install deb bench demo kernels
+.PHONY: build test vm vm-warm soak slurm lint stubs golden install deb bench demo kernels foreign
 
 build:
 	@tools/setup build
@@ -17,7 +17,7 @@ build:
 
 # All tests: units, golden texts, oracles, the command line, and guests. In CI, the reason for a failure is printed where the
 # test fails rather than after all tests, since a log may be truncated.
-test: kernels
+test: foreign
 	@tools/setup build run test headers
 	$(CARGO) test --locked --no-fail-fast $(if $(REQUIRE_VM),-- --nocapture)
 
@@ -26,7 +26,7 @@ test: kernels
 vm-warm: WITH := BOOTLING_WARM=yes
 soak: WITH := BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200
 soak: ONLY := --release soak:: -- --nocapture --test-threads 1
-vm vm-warm soak: kernels
+vm vm-warm soak: foreign
 	@tools/setup build run headers
 	$(WITH) $(CARGO) test --locked --test boot $(ONLY)
 
@@ -37,6 +37,12 @@ slurm: build kernels
 kernels:
 	@tools/setup kernels
 	@for meta in $(KERNELS); do tools/fetch-kernel $$meta build/kernels || exit 1; done
+
+# An arm64 kernel and root for the tests, fetched by bootling itself.
+foreign: kernels
+	@tools/setup build
+	@for what in kernel root; do BOOTLING_CACHE_DIR=$(CURDIR)/build/fetched $(CARGO) run --quiet --locked -- \
+		fetch $$what --arch arm64 >/dev/null || exit 1; done
 
 lint:
 	@tools/setup build lint

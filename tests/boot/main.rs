@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aarch64;
 mod ancestor;
 mod arguments;
 mod autoload;
