@@ -3,6 +3,7 @@
 mod baseline;
 mod cell_text;
 mod emit;
+mod imported;
 mod list;
 mod merge;
 mod options;
@@ -40,7 +41,7 @@ const MANIFEST: &str = "bootling.toml";
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<u8> {
     let (manifest, id_filters) = manifest(&args.positional);
     if args.init {
-        return init(&manifest);
+        return init(args, &manifest);
     }
     if let Some(system) = args.reports.emit {
         return emit::run(system, args.reports.shards, &default_suite_name(&manifest));
@@ -98,15 +99,17 @@ fn manifest(words: &[String]) -> (PathBuf, &[String]) {
     if inside.is_file() { (inside, rest) } else { (MANIFEST.into(), words) }
 }
 
-/// Writes the starter manifest.
-fn init(manifest: &Path) -> anyhow::Result<u8> {
+/// Writes the starter manifest, or that of a test suite.
+fn init(args: &TestArgs, manifest: &Path) -> anyhow::Result<u8> {
+    let text = imported::tests(args)?;
     let writing = || format!("failed to write {}", manifest.display());
     let file = fs::File::options().write(true).create_new(true).open(manifest);
     let mut file = match file {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{}: file already exists", writing()),
         file => file.with_context(writing)?,
     };
-    file.write_all(STARTER.as_bytes()).with_context(writing)?;
+    file.write_all(text.map_or_else(|| STARTER.to_owned(), |tests| imported::HEAD.to_owned() + &tests).as_bytes())
+        .with_context(writing)?;
     output::note(&format!("wrote {}; run it with `bootling test`", manifest.display()));
     Ok(0)
 }
@@ -114,13 +117,17 @@ fn init(manifest: &Path) -> anyhow::Result<u8> {
 /// Reads the manifest and plans the selected cells.
 fn plan(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Result<Plan> {
     let reading = || format!("failed to read {}", manifest.display());
-    let text = match fs::read_to_string(manifest) {
+    let imported = imported::tests(args)?;
+    // A manifest that was not named does not mix its tests with the suite's.
+    let is_used = imported.is_none() || is_named(args);
+    let text = match if is_used { fs::read_to_string(manifest) } else { Ok(imported::HEAD.to_owned()) } {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let error = anyhow::Error::from(error).context(reading());
             return Err(output::advise(error, "`bootling test --init` writes a starter manifest"));
         }
         text => text.with_context(reading)?,
     };
+    let text = text + imported.as_deref().unwrap_or_default();
     let kernels: Vec<KernelSpec> = args.selection.typed_kernels()?;
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let file = manifest.display().to_string();
@@ -134,7 +141,19 @@ fn plan(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Resu
         (only.kernel, only.is_typed) = (Some(kernel), true);
     }
     args.execution.overrides().apply(&mut spec);
-    Ok(Plan::new(spec, &args.selection.filter(id_filters), args.selection.shard()?)?)
+    let mut filter = args.selection.filter(id_filters);
+    if args.kselftest.is_some() {
+        // Names contain no slashes: net.forwarding:TEST.
+        for name in filter.tests.iter_mut().chain(&mut filter.skip_tests) {
+            *name = name.replace('/', ".");
+        }
+    }
+    Ok(Plan::new(spec, &filter, args.selection.shard()?)?)
+}
+
+/// Returns true if the first argument names the manifest.
+fn is_named(args: &TestArgs) -> bool {
+    manifest(&args.positional).1.len() < args.positional.len()
 }
 
 /// Suite name if the manifest has no `name`: its directory's name.
@@ -150,6 +169,7 @@ fn repeat_command(args: &TestArgs, manifest: &Path) -> Vec<OsString> {
     if manifest != Path::new(MANIFEST) {
         words.push(manifest.into());
     }
+    words.extend(args.kselftest.iter().flat_map(|tree| ["--kselftest".into(), tree.into()]));
     words.extend(args.selection.repeat_args());
     words.extend(args.execution.repeat_args());
     words

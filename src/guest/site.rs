@@ -47,6 +47,14 @@ impl Site {
         &self.notes
     }
 
+    /// Returns the first of these options that the kernel's configuration does not enable, built in or as a module. `None`
+    /// if all are enabled, or if the configuration is unknown, incomplete, or not trusted (`--no-preflight`).
+    pub(crate) fn lacking_option<'a>(&self, options: &'a [String]) -> Option<&'a str> {
+        let spec = self.builder.spec(&Command::of(RunWhat::Shell), true).ok()?;
+        let config = self.template.config(&spec)?;
+        options.iter().map(String::as_str).find(|option| !config.is_enabled(option))
+    }
+
     /// QEMU's version.
     pub(crate) fn qemu_version(&self) -> &str {
         &self.template.platform.qemu.facts.version

@@ -29,7 +29,7 @@ use crate::qemu::machine_type::Transport;
 use crate::qemu::spec::FirmwareRef;
 use crate::root::directory::Root;
 use crate::root::kernel::symbols::Source;
-use crate::root::kernel::{self, ImageKind, Kernel};
+use crate::root::kernel::{self, Config, ImageKind, Kernel};
 use crate::root::modules::{self, ChannelDriver, tables::ModuleTables};
 use crate::root::request::KernelRef;
 
@@ -106,6 +106,11 @@ impl Template {
         preflight::check(&kernel, spec, &Requests::of_machine(spec, transport), listener)?;
         let (kernel, tables) = (Arc::new(kernel), Arc::new(tables));
         Ok(Self { kernel, image, kind, platform, tables, transport, cache, bases: Bases::default() })
+    }
+
+    /// Returns the kernel's configuration if it is complete and trusted.
+    pub(super) fn config(&self, spec: &RunSpec) -> Option<&Config> {
+        preflight::trusted(&self.kernel, spec)
     }
 
     /// Decides whether a guest is restored or booted, and prepares that: restored if `spec` requests it and the guest can be,

@@ -10,6 +10,7 @@ mod budget;
 pub mod emit;
 mod event;
 mod guest;
+pub mod import;
 mod judge;
 pub mod known;
 pub mod merge;

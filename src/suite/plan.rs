@@ -70,6 +70,8 @@ pub(crate) struct Target {
 pub struct Filter {
     /// Substrings or patterns of test names; one must match.
     pub tests: Vec<String>,
+    /// Substrings or patterns of test names; none may match.
+    pub skip_tests: Vec<String>,
     /// Tags; the cell must have one of them.
     pub tags: Vec<String>,
     /// Tags that the cell must not have.
@@ -247,6 +249,7 @@ fn is_combined(spec: &TestSpec, test: &Test, kernel: &String, machine: &String) 
 struct ResolvedFilter<'a> {
     filter: &'a Filter,
     tests: Vec<Pattern>,
+    skip_tests: Vec<Pattern>,
 }
 
 impl<'a> ResolvedFilter<'a> {
@@ -264,13 +267,15 @@ impl<'a> ResolvedFilter<'a> {
             let pattern = if is_pattern { text.clone() } else { format!("*{}*", Pattern::escape(text)) };
             Pattern::new(&pattern).map_err(|error| PlanError::Pattern { pattern: text.clone(), reason: error.msg })
         };
-        Ok(Self { filter, tests: filter.tests.iter().map(pattern).collect::<Result<_, _>>()? })
+        let patterns = |texts: &[String]| texts.iter().map(pattern).collect::<Result<_, _>>();
+        Ok(Self { filter, tests: patterns(&filter.tests)?, skip_tests: patterns(&filter.skip_tests)? })
     }
 
     fn matches(&self, spec: &TestSpec, cell: &Cell) -> bool {
         let Filter { tags: required, skip_tags, kernels, machines, ids, only, .. } = self.filter;
         let name = &spec.tests[cell.test].name;
         (self.tests.is_empty() || self.tests.iter().any(|pattern| pattern.matches(name)))
+            && !self.skip_tests.iter().any(|pattern| pattern.matches(name))
             && (required.is_empty() || tags(spec, cell).any(|tag| required.contains(tag)))
             && !tags(spec, cell).any(|tag| skip_tags.contains(tag))
             && (kernels.is_empty() || kernels.contains(&spec.kernels[cell.kernel].name))

@@ -11,7 +11,7 @@ use super::judge::{Judge, can_reuse_guest, could_not_test, verdict};
 use super::known::KnownFailures;
 use super::manifest::{Isolate, Protocol, Test};
 use super::plan::{Cell, Plan};
-use super::report::{Attempt, CellReport, Part, StartMode};
+use super::report::{Attempt, CellReport, Part, StartMode, Times};
 use super::reproduce;
 use super::schedule::{Action, Schedule, Task};
 use super::tap_parser::{self, TapMode};
@@ -211,6 +211,9 @@ impl Workers {
 
     /// Runs a cell, with retries.
     fn run_with_retries(&self, cell: usize, mut attempt: impl FnMut(u32) -> Result<Attempt, VmError>) -> CellReport {
+        if let Some(skipped) = self.skipped_for_option(cell) {
+            return self.cell_report(cell, vec![skipped]);
+        }
         let mut attempts: Vec<Attempt> = Vec::new();
         for tried in 0..=self.plan.test(&self.plan.cells[cell]).retries {
             let start = self.elapsed();
@@ -226,6 +229,15 @@ impl Workers {
             }
         }
         self.cell_report(cell, attempts)
+    }
+
+    /// Returns the attempt of a cell that is skipped because the kernel lacks an option.
+    fn skipped_for_option(&self, cell: usize) -> Option<Attempt> {
+        let cell = &self.plan.cells[cell];
+        let site = &self.prepared[cell.target].get()?.site;
+        let option = site.lacking_option(&self.plan.test(cell).needs_config)?;
+        let times = Times { start: self.elapsed(), ..Times::default() };
+        Some(Attempt { skipped: true, cause: Some(format!("needs CONFIG_{option}")), times, ..Attempt::default() })
     }
 
     fn cell_report(&self, cell: usize, attempts: Vec<Attempt>) -> CellReport {

@@ -27,6 +27,7 @@ mod hostile;
 mod interactive;
 mod killed;
 mod known;
+mod kselftest;
 mod library;
 mod matrix;
 mod nested;

@@ -28,9 +28,14 @@ pub(crate) struct TestArgs {
     /// cell ids; only cells whose ids contain one of the parts are run
     #[arg(value_name = "MANIFEST|PART")]
     pub(super) positional: Vec<String>,
-    /// Write a starter manifest and exit
+    /// Write a starter manifest and exit; with --kselftest, a manifest of its tests
     #[arg(long)]
     pub(super) init: bool,
+    /// Run the kernel's selftests: DIR is an installed tree (with kselftest-list.txt), or a kernel tree, whose selftests
+    /// are then built and installed into the cache. The tests are named COLLECTION:TEST. A manifest, if named, provides
+    /// kernels, machines and defaults
+    #[arg(long, value_name = "DIR", conflicts_with = "emit")]
+    pub(super) kselftest: Option<PathBuf>,
     /// List the cells with their tags and exit
     #[arg(long)]
     pub(super) list: bool,
@@ -62,6 +67,7 @@ macro_rules! examples {
   bootling test -K mine=../linux --repeat 20 --fail-fast
   bootling test --html report.html --baseline yesterday.jsonl
   bootling test --baseline known-failures.toml --update-baseline
+  bootling test --kselftest ../linux -t timers: -t futex: --skip rtcpie -K ../linux
   bootling test --shard 2/4 --jsonl part2.jsonl
   bootling test --merge part*.jsonl --junit report.xml
   bootling test --emit slurm --shards 8 > tests.sbatch
@@ -94,6 +100,9 @@ pub(crate) struct SelectionArgs {
     /// Only tests whose names contain NAME or match it as a pattern (`*`, `?`, `[...]`). Repeatable
     #[arg(long, short, value_name = "NAME")]
     test: Vec<String>,
+    /// Exclude tests whose names contain NAME or match it as a pattern. Repeatable
+    #[arg(long, value_name = "NAME")]
+    skip: Vec<String>,
     /// Only cells with at least one of these tags. Repeatable
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
@@ -217,6 +226,7 @@ impl SelectionArgs {
     pub(super) fn filter(&self, parts: &[String]) -> Filter {
         Filter {
             tests: self.test.clone(),
+            skip_tests: self.skip.clone(),
             tags: self.tag.clone(),
             skip_tags: self.skip_tag.clone(),
             kernels: if self.kernel.is_empty() { self.only_kernels() } else { self.kernel.clone() },
@@ -224,6 +234,18 @@ impl SelectionArgs {
             ids: parts.to_vec(),
             only: self.only.clone(),
         }
+    }
+
+    /// Returns the collections of selftests that the tests belong to, if all of them are named with their collections.
+    pub(super) fn collections(&self) -> Vec<String> {
+        let collection = |test: &String| {
+            let (name, _) = test.split_once(':')?;
+            (!name.contains(['*', '?', '['])).then(|| name.to_owned())
+        };
+        let mut names = self.test.iter().map(collection).collect::<Option<Vec<_>>>().unwrap_or_default();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// Returns the kernels of --kernel-file.

@@ -110,7 +110,7 @@ pub(super) fn traits(kernel: &Kernel, spec: &RunSpec) -> KernelTraits {
 }
 
 /// Returns the configuration if it is complete, and the user trusts it.
-fn trusted<'a>(kernel: &'a Kernel, spec: &RunSpec) -> Option<&'a Config> {
+pub(super) fn trusted<'a>(kernel: &'a Kernel, spec: &RunSpec) -> Option<&'a Config> {
     kernel.config.as_ref().filter(|config| spec.boot.preflight && is_complete(kernel, config))
 }
 

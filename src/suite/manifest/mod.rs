@@ -25,6 +25,7 @@ pub use self::ending::{Ending, OUTCOMES};
 pub use self::kernel::KernelSpec;
 pub(crate) use self::machine::MachineSpec;
 pub(crate) use self::matrix::{Combination, MatrixSpec};
+pub(crate) use self::name::is_name_letter;
 pub use self::name::{NAME_RULE, is_name};
 pub use self::overrides::Overrides;
 pub(crate) use self::pattern::Patterns;

@@ -6,7 +6,7 @@ use super::diagnostic::did_you_mean;
 use super::table::{Document, Located, Table};
 
 /// Syntax of a name, for error messages.
-pub const NAME_RULE: &str = "names contain letters, digits, '.', '_', '+' and '-', start with a letter or digit, and have at most 100 characters";
+pub const NAME_RULE: &str = "names contain letters, digits, '.', '_', '+', ':' and '-', start with a letter or digit, and have at most 100 characters";
 /// Length limit.
 const MAX_LENGTH: usize = 100;
 
@@ -27,8 +27,8 @@ pub fn is_name(text: &str) -> bool {
 }
 
 /// Returns true if the character may occur in a name.
-pub(super) fn is_name_letter(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || "._+-".contains(letter)
+pub(crate) fn is_name_letter(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "._+-:".contains(letter)
 }
 
 /// Records an error if the text is not a valid name.

@@ -61,6 +61,8 @@ pub struct Test {
     pub(crate) repeat: u32,
     /// Format of its output; `None` if the output decides.
     pub(crate) protocol: Option<Protocol>,
+    /// Options that the kernel's configuration must contain, without `CONFIG_`; otherwise the test is skipped.
+    pub(crate) needs_config: Vec<String>,
     /// Kernels that it runs on; `None` for those of the matrix.
     pub(crate) kernels: Option<Vec<String>>,
     /// Machines that it runs on; `None` for those of the matrix.
@@ -237,6 +239,7 @@ impl Default for Test {
             retries: 0,
             repeat: 1,
             protocol: None,
+            needs_config: Vec::new(),
             kernels: None,
             machines: None,
         }
@@ -288,9 +291,19 @@ impl Test {
         set(&mut self.retries, keys.number("retries", 0..=MAX_RUNS));
         set(&mut self.repeat, keys.number("repeat", 1..=MAX_RUNS));
         set(&mut self.protocol, keys.one_of("parse", &PROTOCOLS).map(Some));
+        self.needs_config.extend(keys.parsed_texts("needs-config", option));
         set(&mut self.kernels, name::names(keys, "kernels", "kernel", &known.kernels).map(Some));
         set(&mut self.machines, name::names(keys, "machines", "machine", &known.machines).map(Some));
     }
+}
+
+/// Parses the name of a kernel option, with `CONFIG_` or without.
+fn option(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("CONFIG_").unwrap_or(text);
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name
+        .then(|| name.to_owned())
+        .ok_or_else(|| format!("expected the name of an option such as \"VETH\", found {text:?}"))
 }
 
 /// Reads modules: `NAME PARAM=VALUE...`, as for `--kmod`.

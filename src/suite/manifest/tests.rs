@@ -229,7 +229,7 @@ exclude = [{ kernel = "so so", test = "boot" }, {}]
         bootling.toml:5:1: unknown key "heath"; did you mean "health"?
          5 | heath = "fail"
            | ^^^^^
-        bootling.toml:7:1: invalid name "so so": names contain letters, digits, '.', '_', '+' and '-', start with a letter or digit, and have at most 100 characters
+        bootling.toml:7:1: invalid name "so so": names contain letters, digits, '.', '_', '+', ':' and '-', start with a letter or digit, and have at most 100 characters
          7 | "so so" = "x"
            | ^^^^^^^
         bootling.toml:9:10: memory: invalid size "lots": expected a number of MiB, or a number with suffix K, M, G or T
