@@ -76,6 +76,13 @@ pub(crate) struct RunArgs {
     /// Set a variable in the command's environment; without =VALUE, pass the host's value on. May be repeated.
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<OsString>,
+    /// Run the command as this user: a name or a number, with its groups, or with GROUPs of its own. Names are those of the
+    /// image's /etc/passwd and /etc/group (root, nobody, and what --copy adds). HOME, USER and LOGNAME are set accordingly.
+    #[arg(long, value_name = "USER[:GROUP[,GROUP...]]")]
+    pub(super) user: Option<String>,
+    /// Host name of the guest. Default: bootling.
+    #[arg(long, value_name = "NAME")]
+    pub(super) hostname: Option<String>,
     /// If COMMAND is a bundle: pass the recorded arguments to QEMU even if they give it access to files of the host.
     #[arg(long)]
     pub(super) trust: bool,
@@ -194,6 +201,8 @@ impl RunArgs {
             boot: self.boot.spec(tty),
             ready_made: self.ready_made.clone(),
             env: self.env.clone(),
+            user: self.user.clone(),
+            hostname: self.hostname.clone(),
             print_only: self.print_command,
             warm,
             base_modules: self.base_kmod.clone(),

@@ -348,6 +348,8 @@ impl Builder {
         initrd.autoload = command.autoload.unwrap_or(initrd.autoload);
         spec.health.fail_on.extend_from_slice(&command.fail_on);
         spec.health.allow.extend_from_slice(&command.health_allow);
+        spec.user = command.user.clone().or(spec.user);
+        spec.hostname = command.hostname.clone().or(spec.hostname);
         spec.cwd = command.cwd.clone().map_or(Cwd::Root, Cwd::At);
         let settings = self.env.iter().chain(&command.env).map(|(name, value)| setting(name, value));
         spec.env = settings.collect::<Result<_, _>>()?;

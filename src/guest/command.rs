@@ -28,6 +28,8 @@ pub struct Command {
     pub(crate) health_allow: Vec<String>,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) autoload: Option<bool>,
+    pub(crate) user: Option<String>,
+    pub(crate) hostname: Option<String>,
 }
 
 impl Command {
@@ -57,6 +59,8 @@ impl Command {
             health_allow: Vec::new(),
             cwd: None,
             autoload: None,
+            user: None,
+            hostname: None,
         }
     }
 
@@ -100,6 +104,20 @@ impl Command {
     #[must_use]
     pub fn kmod(mut self, name: impl Into<OsString>, parameters: impl Into<OsString>) -> Self {
         self.modules.push(ModuleRequest { name: name.into(), params: parameters.into() });
+        self
+    }
+
+    /// User of the command: a name or a number, optionally with groups (`nobody`, `1000:100,36`). Default: root.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Host name of the guest. Default: `bootling`.
+    #[must_use]
+    pub fn hostname(mut self, name: impl Into<String>) -> Self {
+        self.hostname = Some(name.into());
         self
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::{Cwd, Listener, RunSpec, VmError};
+use super::{Cwd, Listener, RunSpec, VmError, user};
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
 use crate::initrd::build::Plan;
@@ -185,13 +185,21 @@ pub(super) fn apply_run_options(
     spec: &RunSpec,
     listener: &mut dyn Listener,
 ) -> Result<(), VmError> {
-    composition.job.hostname = Some(HOSTNAME.into());
+    let hostname = spec.hostname.as_deref().unwrap_or(HOSTNAME);
+    user::check_hostname(hostname)?;
+    composition.job.hostname = Some(hostname.into());
+    if hostname != HOSTNAME {
+        user::set_hosts(&mut composition.facts, HOSTNAME, hostname);
+    }
     composition.job.tty = spec.boot.tty || (spec.print_only && spec.initrd.run == RunWhat::Shell);
     composition.job.cwd = working_directory(&spec.cwd, root, &composition.facts);
     if spec.boot.tty
         && let Some(term) = &spec.term
     {
         composition.job.env.push(("TERM".into(), term.clone()));
+    }
+    if let Some(typed) = &spec.user {
+        user::apply(&mut composition.job, &composition.facts, typed)?;
     }
     set_environment(&mut composition.job, &spec.env)?;
     for note in &composition.notes {

@@ -56,6 +56,17 @@ pub enum VmError {
     /// The image could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// `--user` that the image does not have.
+    #[error("invalid --user {typed}: {why}")]
+    User {
+        /// The value.
+        typed: String,
+        /// The fault and its fix.
+        why: String,
+    },
+    /// `--hostname` that is not a host name.
+    #[error("invalid --hostname {0:?}: expected 1 to 64 letters, digits, '-', '_' or '.'")]
+    Hostname(String),
     /// A command and its files do not fit into the window of a running guest.
     #[error("the command and its files have {len} bytes, but the guest's window has {window_mib} MiB")]
     Window {
@@ -207,6 +218,8 @@ impl VmError {
             | Self::BrokenInitrd { .. }
             | Self::ForeignInitrd { .. }
             | Self::NoEfiStub { .. }
+            | Self::User { .. }
+            | Self::Hostname(_)
             | Self::Variable(_)
             | Self::Name(_)
             | Self::NotBooted { .. }

@@ -46,6 +46,7 @@ pub(crate) mod talk;
 pub(crate) mod template;
 pub mod terminal;
 pub mod transcript;
+mod user;
 pub mod verdict;
 pub(crate) mod vm;
 

@@ -23,6 +23,10 @@ pub struct RunSpec {
     pub ready_made: Option<PathBuf>,
     /// Environment of the command: `NAME=VALUE`, or `NAME` to pass this process's value.
     pub env: Vec<OsString>,
+    /// User of the command: `NAME|UID[:GROUP[,GROUP...]]`; `None`: root.
+    pub user: Option<String>,
+    /// Host name; `None`: `bootling`.
+    pub hostname: Option<String>,
     /// True if the command line is printed for the user to boot by hand: pid 1 then uses only the console.
     pub print_only: bool,
     /// Whether to restore a guest from a snapshot instead of booting.

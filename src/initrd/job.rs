@@ -36,8 +36,19 @@ pub(crate) struct Job {
     pub(crate) window: Option<u64>,
     /// True if pid 1 prints its actions on the console.
     pub(crate) verbose: bool,
+    /// User of the command. `None`: root.
+    pub(crate) user: Option<Credentials>,
     /// True if the host provides the modules that the kernel requests while the command runs.
     pub(crate) autoload: bool,
+}
+
+/// A user and its groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    /// User ID.
+    pub(crate) uid: u32,
+    /// Group ID, then supplementary groups; not empty.
+    pub(crate) groups: Vec<u32>,
 }
 
 /// A kernel module in the guest and its parameters.
@@ -97,6 +108,10 @@ impl Job {
         }
         if self.verbose {
             put(&mut file, Tag::Verbose, "verbose", b"")?;
+        }
+        if let Some(Credentials { uid, groups }) = &self.user {
+            let numbers: Vec<String> = std::iter::once(uid).chain(groups).map(u32::to_string).collect();
+            put(&mut file, Tag::User, "user", numbers.join(" ").as_bytes())?;
         }
         if self.autoload {
             put(&mut file, Tag::Autoload, "autoload", b"")?;
@@ -173,7 +188,7 @@ fn refuse(what: &str, rule: &'static str) -> PlanError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Channel, Job, ModuleToLoad, Need};
+    use super::{Channel, Credentials, Job, ModuleToLoad, Need};
     use crate::format::archive_path::ArchivePath;
     use crate::format::protocol::job::{MAGIC, Tag, records};
     use proptest::collection::vec;
@@ -196,6 +211,7 @@ mod tests {
             block_devices: Some(2),
             window: Some(4096),
             verbose: true,
+            user: Some(Credentials { uid: 7, groups: vec![8, 9] }),
             autoload: true,
         };
         let golden = b"bootling job 1\n\
@@ -211,6 +227,7 @@ mod tests {
             b\x01\0\0\x002\
             w\x04\0\0\x004096\
             v\0\0\0\0\
+            u\x05\0\0\x007 8 9\
             k\0\0\0\0";
         assert_eq!(job.encode().expect("a job").escape_ascii().to_string(), golden.escape_ascii().to_string());
         assert_eq!(Job::default().encode().expect("a job"), MAGIC);

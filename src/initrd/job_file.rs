@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::PlanError;
-use super::job::{Channel, Job, ModuleToLoad};
+use super::job::{Channel, Credentials, Job, ModuleToLoad};
 use crate::format::archive_path::ArchivePath;
 use crate::format::protocol::job::{JobError, Tag, records};
 use crate::root::modules::Need;
@@ -51,6 +51,12 @@ impl Job {
             }
             Tag::Window => self.window = Some(number(value).ok_or_else(|| broken("window", "not a number"))?),
             Tag::Verbose => self.verbose = true,
+            Tag::User => {
+                let text = std::str::from_utf8(value).unwrap_or_default();
+                let numbers = text.split(' ').map(str::parse).collect::<Result<Vec<u32>, _>>().unwrap_or_default();
+                let (uid, groups) = numbers.split_first().ok_or_else(|| broken("user", "not a list of numbers"))?;
+                self.user = Some(Credentials { uid: *uid, groups: groups.to_vec() });
+            }
             Tag::Autoload => self.autoload = true,
         }
         Ok(())
@@ -86,7 +92,7 @@ fn refused(error: JobError) -> PlanError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Channel, Job, ModuleToLoad, Need};
+    use super::{Channel, Credentials, Job, ModuleToLoad, Need};
     use crate::format::archive_path::ArchivePath;
 
     #[test]
@@ -109,6 +115,7 @@ mod tests {
             block_devices: Some(3),
             window: Some(4096),
             verbose: true,
+            user: Some(Credentials { uid: 7, groups: vec![8, 9] }),
             autoload: true,
         };
         let bytes = job.encode().expect("encodes");

@@ -98,6 +98,8 @@ impl Arguments {
         self.option("--kmod", command.modules.iter().map(module));
         self.flag("--no-autoload", command.autoload == Some(false));
         self.option("--env", command.env.iter().map(|(name, value)| joined(name, "=", value)));
+        self.option("--user", &command.user);
+        self.option("--hostname", &command.hostname);
         self.option("--timeout", command.timeout.map(|limit| format!("{}ms", limit.as_millis())));
         self.option("--idle-timeout", command.idle.map(|limit| format!("{}ms", limit.as_millis())));
         self.option("--hang-report", command.hang_report.word());

@@ -46,6 +46,7 @@ mod streams;
 mod trees;
 mod uki;
 mod unpacked;
+mod user;
 mod verdict;
 mod warm;
 mod watch;

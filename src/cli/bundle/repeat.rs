@@ -85,6 +85,8 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
         ("--lib-path", !initrd.lib_path.is_empty()),
         ("--initrd", args.ready_made.is_some()),
         ("--env", !args.env.is_empty()),
+        ("--user", args.user.is_some()),
+        ("--hostname", args.hostname.is_some()),
         ("--tty", args.tty),
         // A bundle was recorded with a boot, so it is always booted.
         ("--warm", args.typed.has("warm") && args.warm() != Warm::No),

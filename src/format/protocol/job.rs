@@ -45,6 +45,8 @@ pub enum Tag {
     Window,
     /// Empty: pid 1 reports its actions on the console.
     Verbose,
+    /// User and groups of the command (decimal, separated by spaces): UID, GID, supplementary groups.
+    User,
     /// Empty: the host provides the modules that the kernel requests while the command runs.
     Autoload,
 }
@@ -67,6 +69,7 @@ impl Tag {
             Self::BlockDevices => b'b',
             Self::Window => b'w',
             Self::Verbose => b'v',
+            Self::User => b'u',
             Self::Autoload => b'k',
         }
     }
@@ -88,6 +91,7 @@ impl Tag {
             b'b' => Self::BlockDevices,
             b'w' => Self::Window,
             b'v' => Self::Verbose,
+            b'u' => Self::User,
             b'k' => Self::Autoload,
             _ => return None,
         })

@@ -266,6 +266,8 @@ impl Test {
         command.env.extend(env(keys));
         set(&mut command.stdin, keys.text("stdin").map(String::into_bytes));
         set(&mut command.autoload, keys.flag("autoload").map(Some));
+        set(&mut command.user, keys.text("user").map(Some));
+        set(&mut command.hostname, keys.text("hostname").map(Some));
         set(&mut command.cwd, keys.text("cwd").map(|directory| Some(directory.into())));
         set(&mut command.timeout, keys.time_limit("timeout").map(Some));
         set(&mut command.idle, keys.time_limit("idle-timeout").map(Some));

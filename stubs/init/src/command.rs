@@ -4,9 +4,9 @@ use crate::file;
 use crate::job::Job;
 use crate::path::Path;
 use crate::protocol::frame::{Ended, Usage};
-use crate::syscall::file::{Fd, duplicate, exists};
+use crate::syscall::file::{Fd, duplicate, exists, set_owner};
 use crate::syscall::memory::allocate_pointers;
-use crate::syscall::process::{block_signals, change_directory, execute, exit, new_session, reap, uptime, vfork};
+use crate::syscall::process::{block_signals, change_directory, execute, exit, new_session, reap, set_user, uptime, vfork};
 use crate::syscall::{Errno, Result, terminal};
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -122,6 +122,13 @@ impl Child<'_> {
         if change_directory(directory).is_err() {
             self.elsewhere.set(true);
             change_directory(c"/")?;
+        }
+        if let Some((&uid, groups)) = self.job.user.split_first() {
+            // Programs open their streams by name (`/dev/stderr`); a terminal belongs to its user.
+            for file in self.stdio.files {
+                let _ = set_owner(file, uid);
+            }
+            set_user(uid, groups)?;
         }
         block_signals(0)?;
         self.search()

@@ -3,7 +3,7 @@
 use crate::file;
 use crate::path::Path;
 use crate::protocol::job::{PATH, Records, Tag, records};
-use crate::syscall::memory::{allocate, allocate_pointers};
+use crate::syscall::memory::{allocate, allocate_numbers, allocate_pointers};
 use crate::syscall::{Errno, Result};
 use core::ffi::CStr;
 
@@ -56,6 +56,8 @@ pub struct Job {
     pub terminal: bool,
     pub block_devices: u64,
     pub verbose: bool,
+    /// User ID, group ID and supplementary groups of the command; empty: root.
+    pub user: &'static [u32],
     pub autoload: bool,
     /// Length of the window in bytes, if the payload comes through one.
     pub window: Option<u64>,
@@ -142,9 +144,23 @@ impl Job {
                 None => self.broken = Some(b"invalid window length"),
             },
             Tag::Verbose => self.verbose = true,
+            Tag::User => match numbers(value) {
+                Some(user) => self.user = user,
+                None => self.broken = Some(b"invalid user"),
+            },
             Tag::Autoload => self.autoload = true,
         }
     }
+}
+
+/// Parses decimal numbers separated by spaces: at least two.
+fn numbers(text: &[u8]) -> Option<&'static [u32]> {
+    let words = || text.split(|&byte| byte == b' ');
+    let numbers = allocate_numbers(words().count()).ok()?;
+    for (to, word) in numbers.iter_mut().zip(words()) {
+        *to = u32::try_from(file::number(word)?).ok()?;
+    }
+    (numbers.len() > 1).then_some(numbers)
 }
 
 /// Memory for NUL-terminated strings.

@@ -22,7 +22,7 @@ use crate::relay::{Outcome, Relay};
 use crate::signals::Signals;
 use crate::syscall::Errno;
 use crate::syscall::file::{remove, sync};
-use crate::syscall::process::{Stop, SystemName, kill_all, reap_all, set_clock, uptime};
+use crate::syscall::process::{Stop, SystemName, kill_all, reap_all, set_clock, set_host_name, uptime};
 use crate::unpack::unpack;
 use crate::window::Window;
 
@@ -121,6 +121,7 @@ fn serve_window(
             }
         };
         greet(channel)?;
+        let _ = job.host_name.map(set_host_name);
         modules.load_rest(&mut job, Some(channel))?;
         stop = obey(channel, &job, modules, log, &mut buffers, helpers)?;
     }

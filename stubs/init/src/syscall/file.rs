@@ -119,6 +119,12 @@ pub fn make_directory(path: &CStr, mode: usize) -> Result<()> {
     done(unsafe { arch::call(arch::MKDIRAT, AT_FDCWD, address(path), mode, 0, 0) })
 }
 
+/// Sets the owner of an open file, and keeps its group.
+pub fn set_owner(file: &Fd, uid: u32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    done(unsafe { arch::call(arch::FCHOWN, file.number(), uid as usize, u32::MAX as usize, 0, 0) })
+}
+
 pub fn set_mode(path: &CStr, mode: usize) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
     done(unsafe { arch::call(arch::FCHMODAT, AT_FDCWD, address(path), mode, 0, 0) })

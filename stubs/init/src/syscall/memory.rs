@@ -51,6 +51,13 @@ pub fn map_shared(file: &Fd, len: usize) -> Result<&'static [u8]> {
     }
 }
 
+/// Like [`allocate`], for `count` numbers.
+pub fn allocate_numbers(count: usize) -> Result<&'static mut [u32]> {
+    let bytes = allocate(count.saturating_mul(size_of::<u32>()))?;
+    // SAFETY: the memory is sufficiently aligned and has no other reference.
+    unsafe { Ok(core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), count)) }
+}
+
 /// Like [`allocate`], for a NULL-terminated list of `count` C strings.
 pub fn allocate_pointers(count: usize) -> Result<&'static mut [*const u8]> {
     let bytes = allocate(count.saturating_add(1).saturating_mul(size_of::<*const u8>()))?;

@@ -109,6 +109,18 @@ pub fn exit(status: usize) -> ! {
     }
 }
 
+/// Sets the groups and the user of the calling process; the first group is its own.
+pub fn set_user(uid: u32, groups: &[u32]) -> Result<()> {
+    let Some(&gid) = groups.first() else { return Err(Errno::INVAL) };
+    let (uid, gid) = (uid as usize, gid as usize);
+    // SAFETY: the kernel reads the slice; the others involve no memory.
+    unsafe {
+        arch::call(arch::SETGROUPS, groups.len(), groups.as_ptr() as usize, 0, 0, 0)?;
+        arch::call(arch::SETRESGID, gid, gid, gid, 0, 0)?;
+        done(arch::call(arch::SETRESUID, uid, uid, uid, 0, 0))
+    }
+}
+
 pub fn new_session() -> Result<()> {
     // SAFETY: no memory is involved.
     done(unsafe { arch::call(arch::SETSID, 0, 0, 0, 0, 0) })
