@@ -45,6 +45,20 @@ pub(crate) fn spawn_tied(command: &mut Command, keep: &[BorrowedFd<'_>]) -> io::
     command.spawn()
 }
 
+/// Returns true if another open file description has a lock on this byte of a file (`F_OFD_GETLK`).
+pub(crate) fn is_locked(file: &File, byte: i64) -> io::Result<bool> {
+    // SAFETY: all fields of a flock are integers.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as i16;
+    lock.l_whence = libc::SEEK_SET as i16;
+    (lock.l_start, lock.l_len) = (byte, 1);
+    // SAFETY: the kernel reads and writes a struct flock.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(lock.l_type != libc::F_UNLCK as i16)
+}
+
 /// Maps `memory` into the virtual machine as its RAM, from guest physical address 0 on.
 ///
 /// The reference keeps the mapping borrowed for the lifetime of the machine.

@@ -9,6 +9,8 @@ use bootling::arch::Arch;
 use bootling::guest::{Limits, TimeLimit};
 use bootling::{
     format::amount,
+    qemu::device::disk::DiskRequest,
+    qemu::device::net::{Backend, NetRequest, Publish},
     qemu::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef},
 };
 
@@ -60,6 +62,20 @@ pub(crate) struct BootArgs {
     /// `uefi-secure` (Secure Boot enforced), `bios` (SeaBIOS), or a UEFI or BIOS image file.
     #[arg(long, value_name = "WHICH", env = "BOOTLING_FIRMWARE", value_parser = FirmwareRef::read)]
     pub firmware: Option<FirmwareRef>,
+    /// Add a disk. May be repeated. SIZE (64M, 1G) makes an empty scratch disk. FILE is an image: the guest's writes go to a
+    /// temporary overlay; with `rw` to FILE; with `ro` the disk is read-only. The guest's pid 1 loads the driver and makes
+    /// the link /dev/disk/by-id/BUS-SERIAL. Keys: bus=virtio|nvme|scsi|ide, serial=NAME (default: disk0, disk1, ...),
+    /// sector=512|4096, format=raw|qcow2|..., and any property of QEMU's device, such as zoned=true for NVMe.
+    #[arg(long, value_name = "SIZE|FILE[,KEY=VALUE...]")]
+    pub disk: Vec<DiskRequest>,
+    /// Add a network interface: `user` is QEMU's user-mode network, which needs no privileges (eth0 is up with address
+    /// 10.0.2.15, the host is 10.0.2.2); `none`, the default, is no network; anything else is passed to QEMU's -netdev.
+    #[arg(long, value_name = "user|none|ARGS", num_args = 0..=1, require_equals = false, default_missing_value = "user")]
+    pub net: Option<NetRequest>,
+    /// Make a TCP port of the guest reachable on the host's loopback address, or on ADDRESS. With /udp: a UDP port. Implies
+    /// --net user. May be repeated.
+    #[arg(long, value_name = "[ADDRESS:]HOST:GUEST[/udp]")]
+    pub publish: Vec<Publish>,
     /// Append to the kernel's command line. May be repeated.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Vec<OsString>,
@@ -118,6 +134,8 @@ impl MachineArgs {
             append: Vec::new(),
             fast_boot: false,
             qemu_args: self.qemu_arg.clone(),
+            disks: Vec::new(),
+            net: None,
             console: ConsoleTo::Tail,
             tty: false,
             preflight: true,
@@ -138,6 +156,8 @@ impl BootArgs {
             arch: self.arch,
             append: self.append.clone(),
             fast_boot: self.fast_boot,
+            disks: self.disk.clone(),
+            net: self.net(),
             console: match &self.console {
                 None => ConsoleTo::Tail,
                 Some(path) if path.as_os_str() == "-" => ConsoleTo::Stderr,
@@ -146,6 +166,16 @@ impl BootArgs {
             tty,
             preflight: !self.no_preflight,
             ..self.machine.spec(self.firmware.clone().unwrap_or(FirmwareRef::Direct))
+        }
+    }
+
+    /// Returns the network interface.
+    fn net(&self) -> Option<NetRequest> {
+        let publish = self.publish.clone();
+        match &self.net {
+            Some(net) => Some(NetRequest { publish, ..net.clone() }),
+            None if publish.is_empty() => None,
+            None => Some(NetRequest { backend: Some(Backend::User(Vec::new())), mac: None, publish }),
         }
     }
 

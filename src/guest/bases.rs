@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use super::VmError;
+use super::devices::GuestDevices;
 use super::snapshot::key::{Ingredients, key};
 use crate::cache::Key;
 use crate::root::request::ModuleRequest;
@@ -23,6 +24,7 @@ pub(super) struct Bases(Mutex<Vec<Made>>);
 #[derive(Debug)]
 struct Made {
     modules: Vec<ModuleRequest>,
+    devices: GuestDevices,
     window_mib: u64,
     initrd: OwnedFd,
     /// The last key, with its ingredients.
@@ -30,11 +32,12 @@ struct Made {
 }
 
 impl Bases {
-    /// Returns the initrd of a base with these modules and this window size, built with `make` if it is missing, and the key of its
+    /// Returns the initrd of a base with these modules, devices and this window size, built with `make` if it is missing, and the key of its
     /// snapshot.
     pub(super) fn get(
         &self,
         modules: &[ModuleRequest],
+        devices: &GuestDevices,
         window_mib: u64,
         ingredients: Ingredients,
         make: impl FnOnce() -> Result<OwnedFd, VmError>,
@@ -42,7 +45,8 @@ impl Bases {
         let reading = || VmError::io("read", "the base's initrd");
         // Other threads wait for the same base. A thread that panics leaves no incomplete entry.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.iter().position(|base| base.window_mib == window_mib && base.modules == modules);
+        let is_it = |base: &Made| base.window_mib == window_mib && base.modules == modules && base.devices == *devices;
+        let known = all.iter().position(is_it);
         let at = if let Some(at) = known {
             at
         } else {
@@ -50,7 +54,7 @@ impl Bases {
             if all.len() == MOST {
                 all.remove(0);
             }
-            all.push(Made { modules: modules.to_vec(), window_mib, initrd, key: None });
+            all.push(Made { modules: modules.to_vec(), devices: devices.clone(), window_mib, initrd, key: None });
             all.len() - 1
         };
         let base = &mut all[at];
@@ -71,6 +75,7 @@ mod tests {
     use super::{Bases, MOST};
     use crate::cache::Key;
     use crate::guest::VmError;
+    use crate::guest::devices::GuestDevices;
     use crate::guest::snapshot::key::{Ingredients, key};
     use crate::root::request::ModuleRequest;
     use std::cell::Cell;
@@ -96,7 +101,7 @@ mod tests {
                 count.set(count.get() + 1);
                 Ok(file(text))
             };
-            bases.get(modules, window, of(words), make).expect("a base").1
+            bases.get(modules, &GuestDevices::default(), window, of(words), make).expect("a base").1
         };
         let is = |words: &[&str], text: &str| key(&of(words), &file(text)).expect("a key");
         let modules = [ModuleRequest { name: "loop".into(), params: "".into() }];
@@ -113,14 +118,14 @@ mod tests {
 
     #[test]
     fn a_failed_build_is_retried_and_the_cache_is_bounded() {
-        let bases = Bases::default();
+        let (bases, none) = (Bases::default(), &GuestDevices::default());
         let failed = || Err(VmError::io("create", "it")(std::io::Error::other("no")));
-        bases.get(&[], 256, of(&[]), failed).expect_err("it fails");
+        bases.get(&[], none, 256, of(&[]), failed).expect_err("it fails");
         for window in 0..2 * MOST as u64 {
-            bases.get(&[], window, of(&[]), || Ok(file("x"))).expect("made");
+            bases.get(&[], none, window, of(&[]), || Ok(file("x"))).expect("made");
         }
         assert_eq!(bases.0.lock().expect("sound").len(), MOST);
-        bases.get(&[], 2 * MOST as u64 - 1, of(&[]), failed).expect("it is there");
-        bases.get(&[], 0, of(&[]), failed).expect_err("it is gone");
+        bases.get(&[], none, 2 * MOST as u64 - 1, of(&[]), failed).expect("it is there");
+        bases.get(&[], none, 0, of(&[]), failed).expect_err("it is gone");
     }
 }

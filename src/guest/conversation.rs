@@ -139,7 +139,7 @@ impl<'a> Conversation<'a> {
             // In memory, QEMU's messages and pid 1's notes would mix with the command's errors: the transcript has both.
             show_qemu: is_inherited && self.has_qemu_arguments,
             quiet: self.quiet || !is_inherited,
-            flush_disks: is_inherited && self.has_qemu_arguments,
+            flush_disks: is_inherited && self.has_qemu_arguments || machine.devices.has_writable_image(),
             watch: self.watch.take(),
             idle_timeout: self.limits.idle,
             inquest: self.inquest.clone(),

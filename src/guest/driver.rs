@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use super::autoload::ModuleSource;
 use super::conversation::{Conversation, console};
+use super::devices::host::named_image;
 use super::disk::Disk;
 use super::hang::Inquest;
 use super::health::Finding;
@@ -199,7 +200,8 @@ impl Prepared {
             Start::Disk(disk) => Payload::Disk { image: disk.absolute()?.into_os_string(), drive: disk.drive },
             Start::Restore(_) => return Err(no_initrd()),
         };
-        let wires = Wires { payload, flash: None, ends: Ends::Stdio };
+        let disks = self.machine.devices.disks.iter().map(named_image).collect::<Result<_, _>>()?;
+        let wires = Wires { payload, flash: None, disks, ends: Ends::Stdio };
         Ok(shell_line(&argv(&self.machine, &wires)))
     }
 

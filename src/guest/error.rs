@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::devices::error::DeviceError;
 use super::disk::DiskError;
 use super::health::HealthError;
 use super::verdict::Outcome;
@@ -78,6 +79,9 @@ pub enum VmError {
     /// A disk image cannot be booted.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A disk or network interface that the machine cannot have.
+    #[error(transparent)]
+    Device(Box<DeviceError>),
     /// An operating system error.
     #[error("failed to {action} {object}")]
     Io {
@@ -164,6 +168,12 @@ pub enum VmError {
     UnknownArch,
 }
 
+impl From<DeviceError> for VmError {
+    fn from(error: DeviceError) -> Self {
+        Self::Device(Box::new(error))
+    }
+}
+
 impl VmError {
     /// Adds context to an [`io::Error`]: "failed to `action` `object`".
     pub(crate) fn io(action: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
@@ -203,6 +213,7 @@ impl VmError {
             Self::NotKept(_) => Some("`Builder::run` boots a guest for a single command"),
             Self::Gone(_) => Some("`Vm::restart` starts it again"),
             Self::Disk(error) => error.advice(),
+            Self::Device(error) => error.advice(),
             Self::Root(_)
             | Self::Kernel(_)
             | Self::Machine(_)

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use super::compose::{
     self, BuildContext, Composition, Drivers, HOSTNAME, Made, add_modules, apply_run_options, plan, whole,
 };
+use super::devices::{GuestDevices, add_name_server};
 use super::{Listener, RunSpec, VmError, ready_made};
 use crate::initrd::build::Plan;
 use crate::initrd::check::{CheckedPlan, Purpose};
@@ -28,6 +29,8 @@ pub(super) fn make(
     let modules = [&spec.base_modules[..], &spec.initrd.modules].concat();
     let all = InitrdSpec { modules, ..spec.initrd.clone() };
     let mut composition = whole(context, &all, Drivers::of(transport))?;
+    GuestDevices::of(&spec.boot).add_to_boot(&mut composition, context)?;
+    add_name_server(&mut composition, &spec.boot);
     apply_run_options(&mut composition, context.root, spec, listener)?;
     let plan = plan(composition, context.kernel.arch, Purpose::Image)?;
     Ok(Made { initrd: memfd::memfd(&plan, 0)?, transport })
@@ -38,6 +41,7 @@ pub(super) fn base(
     context: BuildContext<'_>,
     drivers: Drivers,
     modules: &[ModuleRequest],
+    devices: &GuestDevices,
     window: u64,
 ) -> Result<OwnedFd, VmError> {
     let mut composition = compose::base(context, drivers)?;
@@ -47,6 +51,7 @@ pub(super) fn base(
         composition.facts.extend(asked.facts);
         composition.job.modules.extend(asked.job.modules);
     }
+    devices.add_to_boot(&mut composition, context)?;
     composition.job.hostname = Some(HOSTNAME.into());
     composition.job.window = Some(window);
     let plan = plan(composition, context.kernel.arch, Purpose::Image)?;

@@ -16,6 +16,7 @@ use std::time::Instant;
 use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, fcntl_setfl, memfd_create};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::devices::host::open_disks;
 use super::transcript::QemuExit;
 use crate::cache::Stamp;
 use crate::process::Process;
@@ -152,9 +153,11 @@ impl Guest {
             fcntl_setfl(ours, fcntl_getfl(ours)? | OFlags::NONBLOCK)?;
         }
         let flash = machine.firmware.writable().map(|image| copy_in_memory(&image.path)).transpose()?;
+        let disks = open_disks(&machine.devices)?;
         let wires = Wires {
             payload: payload.map(Artefact::name),
             flash: flash.as_ref().map(inherited),
+            disks: disks.iter().map(inherited).collect(),
             ends: Ends::Wired { channel: channel_end.as_raw_fd(), monitor: monitor_end.as_raw_fd() },
         };
         let words = argv(machine, &wires);
@@ -163,6 +166,7 @@ impl Guest {
         let mut keep = vec![channel_end.as_fd(), monitor_end.as_fd()];
         keep.extend(payload.parts().filter_map(Artefact::fd));
         keep.extend(flash.as_ref().map(OwnedFd::as_fd));
+        keep.extend(disks.iter().map(OwnedFd::as_fd));
         let scratch = match machine.display {
             Display::None => None,
             Display::Vga | Display::Mirrored => Some(Scratch::new()?),

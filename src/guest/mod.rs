@@ -10,6 +10,7 @@ pub(crate) mod command;
 pub(crate) mod compose;
 pub(crate) mod console;
 mod conversation;
+pub mod devices;
 pub mod disk;
 pub mod disk_report;
 pub(crate) mod driver;

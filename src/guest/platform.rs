@@ -5,9 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::devices::error::DeviceError;
+use super::devices::host;
 use super::{Listener, VmError};
 use crate::arch::Arch;
 use crate::cache::Cache;
+use crate::qemu::device::net::Backend;
 use crate::qemu::firmware::{self, Firmware};
 use crate::qemu::kvm;
 use crate::qemu::machine::{
@@ -64,11 +67,17 @@ impl Platform {
         listener: &mut dyn Listener,
     ) -> Result<Self, VmError> {
         let qemu = Qemu::find(spec.qemu.as_deref(), arch, Some(cache))?;
+        let is_user = matches!(spec.net.as_ref().and_then(|net| net.backend.as_ref()), Some(Backend::User(_)));
+        if is_user && !qemu.has_slirp(cache) {
+            return Err(DeviceError::NoSlirp(qemu.path).into());
+        }
         let (accelerator, no_kvm) = choose_accelerator(spec.accel, arch, kvm::probe)?;
         if let Some(why) = &no_kvm {
             listener.note(&format!("using TCG: {why}"));
         }
         let machine = spec.machine.clone().unwrap_or_else(|| arch.default_machine().into());
+        // The kernel's configuration is checked later: it cannot explain a machine without a bus.
+        host::devices(spec, &machine)?;
         let firmware = firmware::find(&spec.firmware, spec.firmware_vars.as_deref(), arch, &machine, &qemu)?;
         Ok(Self { arch, qemu, accelerator, no_kvm, machine, firmware })
     }
@@ -112,6 +121,7 @@ impl Platform {
             smp: spec.smp.clone(),
             memory_mib,
             command_line,
+            devices: host::devices(spec, &self.machine)?,
             extra: extra_arguments(&spec.qemu_args)?,
             transport,
         })

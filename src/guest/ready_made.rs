@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::compose::{BuildContext, Composition, Drivers, Made, add_modules, apply_run_options, plan, set_variables};
+use super::devices::GuestDevices;
 use super::preflight::{self, Requests};
 use super::{Listener, RunSpec, VmError};
 use crate::format::compression::Compression;
@@ -52,6 +53,7 @@ pub(super) fn make(
         composition.job.env = userland::base_environment();
     }
     add_modules(&mut composition, context, &spec.initrd.modules, Drivers::of(transport))?;
+    GuestDevices::of(&spec.boot).add_to_boot(&mut composition, context)?;
     move_modules(&mut composition);
     apply_run_options(&mut composition, context.root, spec, listener)?;
     take_over(&mut composition.job, job, &spec.initrd.run);

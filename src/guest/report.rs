@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::RunResult;
 use super::autoload::record::LoadedModule;
+use super::devices::report::{DiskReport, NetReport};
 use super::hang::Hang;
 use super::health::Finding;
-use super::transcript::Event;
+use super::transcript::{Event, Transcript};
 use super::verdict::{Outcome, signal_name};
 use crate::qemu::machine::Machine;
 
@@ -67,6 +68,12 @@ pub struct RunReport {
     pub firmware_path: Option<String>,
     /// Channel between bootling and pid 1.
     pub channel: String,
+    /// Disks (`--disk`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskReport>,
+    /// Network interface (`--net`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<NetReport>,
     /// QEMU.
     pub qemu: QemuReport,
     /// Health findings in the kernel log since the kernel started, or since the command was started in a restored
@@ -168,10 +175,6 @@ impl RunReport {
             Outcome::Signaled { signal, core, .. } => (None, Some(*signal), *core),
             _ => (None, None, false),
         };
-        let notes = transcript.events.iter().filter_map(|event| match event {
-            Event::Note(text) => Some(text.clone()),
-            _ => None,
-        });
         Self {
             version: VERSION,
             outcome: outcome.name().to_owned(),
@@ -204,15 +207,26 @@ impl RunReport {
             firmware: machine.firmware.name().to_owned(),
             firmware_path: machine.firmware.path().map(|path| path.display().to_string()),
             channel: machine.transport.name().to_owned(),
+            disks: DiskReport::of(&machine.devices),
+            net: NetReport::of(&machine.devices),
             qemu: QemuReport::new(machine, command),
             health: transcript.health.clone(),
             modules: transcript.modules.clone(),
-            notes: notes.collect(),
+            notes: notes(transcript),
             hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),
             recorded: None,
         }
     }
+}
+
+/// Returns the notes from pid 1.
+fn notes(transcript: &Transcript) -> Vec<String> {
+    let note = |event: &Event| match event {
+        Event::Note(text) => Some(text.clone()),
+        _ => None,
+    };
+    transcript.events.iter().filter_map(note).collect()
 }
 
 impl NotRun {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::autoload::ModuleSource;
 use super::bases::Bases;
 use super::compose::{self, BuildContext, Drivers, Made};
+use super::devices::{GuestDevices, add_name_server};
 use super::disk::Disk;
 use super::hang::Inquest;
 use super::initrd;
@@ -192,9 +193,10 @@ impl Template {
         let window_mib = snapshot::base::window_mib(initrd_len);
         let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
         let drivers = Drivers::of(self.transport);
-        let make = || initrd::base(self.context(root), drivers, &spec.base_modules, window_mib << 20);
+        let devices = GuestDevices::of(&spec.boot);
+        let make = || initrd::base(self.context(root), drivers, &spec.base_modules, &devices, window_mib << 20);
         let ingredients = snapshot::key::ingredients(&machine, &self.image, window_mib, &self.cache);
-        let (initrd, key) = self.bases.get(&spec.base_modules, window_mib, ingredients, make)?;
+        let (initrd, key) = self.bases.get(&spec.base_modules, &devices, window_mib, ingredients, make)?;
         let (image, kernel) = (self.image.clone(), self.kernel.origin.clone());
         let kernel_file = KernelFile::of(&self.kernel.image);
         let base = Base { machine, image, kernel, kernel_file, initrd, modules, window_mib };
@@ -209,6 +211,8 @@ impl Template {
         listener: &mut dyn Listener,
     ) -> Result<CheckedPlan, VmError> {
         let mut command = compose::command(self.context(root), &spec.initrd)?;
+        GuestDevices::of(&spec.boot).add_to_command(&mut command);
+        add_name_server(&mut command, &spec.boot);
         compose::apply_run_options(&mut command, root, spec, listener)?;
         initrd::payload(command)
     }

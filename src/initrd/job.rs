@@ -32,6 +32,10 @@ pub(crate) struct Job {
     pub(crate) hostname: Option<OsString>,
     /// Number of block devices to wait for before the command runs.
     pub(crate) block_devices: Option<u32>,
+    /// Disks to wait for: bus, serial number, namespace.
+    pub(crate) disks: Vec<String>,
+    /// The network interface: empty, or address, netmask and gateway.
+    pub(crate) network: Option<Vec<u8>>,
     /// Length in bytes of the window through which pid 1 receives its commands. This job then contains no command.
     pub(crate) window: Option<u64>,
     /// True if pid 1 prints its actions on the console.
@@ -102,6 +106,12 @@ impl Job {
         }
         if let Some(count) = self.block_devices {
             put(&mut file, Tag::BlockDevices, "block devices", count.to_string().as_bytes())?;
+        }
+        for disk in &self.disks {
+            put(&mut file, Tag::Disk, "disk", word("disk", OsStr::new(disk))?)?;
+        }
+        if let Some(network) = &self.network {
+            put(&mut file, Tag::Network, "network", network)?;
         }
         if let Some(len) = self.window {
             put(&mut file, Tag::Window, "window", len.to_string().as_bytes())?;
@@ -209,6 +219,8 @@ mod tests {
             tty: true,
             hostname: Some("g".into()),
             block_devices: Some(2),
+            disks: vec!["virtio d 0".to_owned()],
+            network: Some(vec![10, 0]),
             window: Some(4096),
             verbose: true,
             user: Some(Credentials { uid: 7, groups: vec![8, 9] }),
@@ -225,6 +237,8 @@ mod tests {
             t\0\0\0\0\
             h\x01\0\0\0g\
             b\x01\0\0\x002\
+            D\x0a\0\0\0virtio d 0\
+            I\x02\0\0\0\x0a\0\
             w\x04\0\0\x004096\
             v\0\0\0\0\
             u\x05\0\0\x007 8 9\

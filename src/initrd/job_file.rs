@@ -49,6 +49,8 @@ impl Job {
             Tag::BlockDevices => {
                 self.block_devices = Some(number(value).ok_or_else(|| broken("block devices", "not a number"))?);
             }
+            Tag::Disk => self.disks.push(owned().into_string().map_err(|_| broken("disk", "not ASCII"))?),
+            Tag::Network => self.network = Some(value.to_vec()),
             Tag::Window => self.window = Some(number(value).ok_or_else(|| broken("window", "not a number"))?),
             Tag::Verbose => self.verbose = true,
             Tag::User => {
@@ -113,6 +115,8 @@ mod tests {
             tty: true,
             hostname: Some("guest".into()),
             block_devices: Some(3),
+            disks: vec!["virtio disk0 0".to_owned()],
+            network: Some(vec![10, 0, 2, 15]),
             window: Some(4096),
             verbose: true,
             user: Some(Credentials { uid: 7, groups: vec![8, 9] }),

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use super::device::Devices;
 use super::drive::Drive;
 use super::firmware::{Files, Firmware, Image};
 use super::machine::{Display, Machine};
@@ -111,6 +112,8 @@ pub(crate) struct Wires {
     pub(crate) payload: Payload<OsString>,
     /// The guest's writable copy of the flash image; `None`: QEMU discards writes.
     pub(crate) flash: Option<OsString>,
+    /// The disks of the machine, as paths that QEMU opens.
+    pub(crate) disks: Vec<OsString>,
     /// Console, channel and monitor.
     pub(crate) ends: Ends,
 }
@@ -176,6 +179,7 @@ pub(crate) fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
         }
         Payload::Disk { image, drive } => line.drive(*drive, image),
     }
+    line.devices(&machine.devices, &wires.disks);
     line.0.extend(machine.extra.iter().cloned());
     line.0
 }
@@ -199,6 +203,21 @@ impl Line {
         self.option("-drive", option);
         for device in drive.devices() {
             self.option("-device", device);
+        }
+    }
+
+    fn devices(&mut self, devices: &Devices, files: &[OsString]) {
+        for (number, (disk, file)) in devices.disks.iter().zip(files).enumerate() {
+            let mut option = OsString::from(disk.drive_option(number));
+            option.push(in_option(file));
+            self.option("-drive", option);
+            for device in disk.devices(number, &devices.disks[..number]) {
+                self.option("-device", device);
+            }
+        }
+        if let Some(net) = &devices.net {
+            self.option("-netdev", net.netdev());
+            self.option("-device", net.device());
         }
     }
 
@@ -347,6 +366,7 @@ mod tests {
     use super::{Ends, Payload, Ram, Warm, Wires, argv, shell_line};
     use crate::arch::Arch;
     use crate::format::SectorSize;
+    use crate::qemu::device::Devices;
     use crate::qemu::drive::{self, Drive};
     use crate::qemu::firmware::{Files, Firmware, Format, Image, Uefi};
     use crate::qemu::machine::{Accelerator, Display, Machine};
@@ -371,6 +391,7 @@ mod tests {
             firmware: Firmware::Direct,
             display: Display::None,
             command_line: "console=ttyS0 panic=-1 quiet".into(),
+            devices: Devices::default(),
             extra: vec!["-trace".into(), "ich9*".into()],
             transport,
         }
@@ -382,7 +403,7 @@ mod tests {
 
     fn lines(machine: &Machine, flash: Option<&str>, ends: Ends) -> String {
         let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm: None };
-        let wires = Wires { payload, flash: flash.map(OsString::from), ends };
+        let wires = Wires { payload, flash: flash.map(OsString::from), disks: Vec::new(), ends };
         shell_line(&argv(machine, &wires)).to_string_lossy().replace(" -", "\n-")
     }
 
@@ -436,7 +457,7 @@ mod tests {
         let plain = pretty(Transport::VirtioPci, WIRED);
         let warm = Some(Warm { window: "/proc/self/fd/11".into(), window_mib: 256, ram });
         let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm };
-        let wires = Wires { payload, flash: None, ends: WIRED };
+        let wires = Wires { payload, flash: None, disks: Vec::new(), ends: WIRED };
         let all = shell_line(&argv(&machine(Transport::VirtioPci), &wires)).to_string_lossy().replace(" -", "\n-");
         all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
     }
@@ -508,7 +529,8 @@ mod tests {
             Machine { firmware: Firmware::Bios(None), display: Display::Mirrored, ..machine(Transport::None) };
         let drive = Drive::new(drive::Format::Qcow2, drive::Bus::Virtio, SectorSize::S4096).expect("a drive");
         let command_line = |image: &str, ends| {
-            let wires = Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, ends };
+            let wires =
+                Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, disks: Vec::new(), ends };
             shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
         };
         expect![[r"

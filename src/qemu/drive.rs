@@ -31,7 +31,7 @@ pub enum Bus {
 }
 
 /// Image formats, with QEMU's names (`block/`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Raw bytes of the disk.
     Raw,
@@ -90,6 +90,9 @@ pub enum DriveError {
 }
 
 impl Format {
+    /// All formats.
+    pub(crate) const ALL: [Self; 6] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vpc, Self::Vhdx, Self::Vdi];
+
     /// QEMU's name of the format.
     pub const fn name(self) -> &'static str {
         match self {

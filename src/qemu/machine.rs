@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use super::device::Devices;
 use super::firmware::Firmware;
 use super::kvm::{LONG_PATIENCE, NoKvm, PATIENCE};
 use super::machine_type::Transport;
@@ -75,6 +76,8 @@ pub struct Machine {
     pub display: Display,
     /// Kernel command line, if QEMU loads a kernel.
     pub command_line: OsString,
+    /// Disks and network interface.
+    pub devices: Devices,
     /// Additional QEMU arguments.
     pub extra: Vec<OsString>,
     /// Transport between the host and pid 1.

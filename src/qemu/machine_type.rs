@@ -43,6 +43,8 @@ pub(crate) struct MachineType {
     pub(crate) has_bios: bool,
     /// Device with the property `disable_s3`, which firmware in SMM requires (EDK2 `OvmfPkg/README`).
     pub(crate) power_device: Option<&'static str>,
+    /// Driver of its IDE or AHCI controller on PCI, if it has one.
+    pub(crate) ide_driver: Option<&'static str>,
     /// Firmware ROM that QEMU loads by itself.
     pub(crate) rom: &'static str,
 }
@@ -64,20 +66,28 @@ const DEFAULT: MachineType = MachineType {
     serial_ports: 2,
     has_bios: true,
     power_device: Some("ICH9-LPC"),
+    ide_driver: Some("ahci"),
     rom: "bios-256k.bin",
 };
 
 /// Known machine types.
 const MACHINE_TYPES: &[MachineType] = &[
     MachineType { name: "q35", full_name: Some("pc-q35"), ..DEFAULT },
-    MachineType { name: "pc", full_name: Some("pc-i440fx"), power_device: Some("PIIX4_PM"), ..DEFAULT },
-    MachineType { name: "isapc", virtio: None, power_device: None, rom: "bios.bin", ..DEFAULT },
+    MachineType {
+        name: "pc",
+        full_name: Some("pc-i440fx"),
+        power_device: Some("PIIX4_PM"),
+        ide_driver: Some("ata_piix"),
+        ..DEFAULT
+    },
+    MachineType { name: "isapc", virtio: None, power_device: None, ide_driver: None, rom: "bios.bin", ..DEFAULT },
     MachineType {
         name: "microvm",
         virtio: Some(VirtioBus::Mmio),
         serial_ports: 1,
         has_bios: false,
         power_device: None,
+        ide_driver: None,
         rom: "bios-microvm.bin",
         ..DEFAULT
     },
@@ -88,6 +98,7 @@ const MACHINE_TYPES: &[MachineType] = &[
         serial_ports: 1,
         has_bios: false,
         power_device: None,
+        ide_driver: None,
         rom: "efi-virtio.rom",
         ..DEFAULT
     },

@@ -5,6 +5,7 @@
 pub mod spec;
 
 pub mod argv;
+pub mod device;
 pub mod drive;
 pub mod firmware;
 pub mod kvm;

@@ -99,6 +99,20 @@ impl Qemu {
     }
 }
 
+impl Qemu {
+    /// Returns true unless the program reports that it was built without user-mode networks. The result is kept in `cache`.
+    pub(crate) fn has_slirp(&self, cache: &Cache) -> bool {
+        let Ok(metadata) = fs::metadata(&self.path) else { return true };
+        let asked = cache.file::<Failed>(&Key::of_file("qemu netdevs 1", &self.path, &metadata), |file| {
+            let told = answer(&self.path, &["-netdev", "help"]).ok().filter(|(status, _)| status.success());
+            let names = told.map(|(_, names)| names).unwrap_or_default();
+            file.write_all(names.as_bytes()).map_err(|_| Failed::Keeping)
+        });
+        let names = asked.ok().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        names.is_empty() || names.lines().any(|name| name.trim() == "user")
+    }
+}
+
 /// Returns the cached facts, or queries the program if its file has changed.
 fn remembered(path: &Path, cache: &Cache) -> Result<QemuFacts, QemuError> {
     let Ok(metadata) = fs::metadata(path) else { return Err(QemuError::NotThere { path: path.to_owned() }) };

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::device::disk::DiskRequest;
+use super::device::net::NetRequest;
 use crate::arch::Arch;
 
 /// `--accel`.
@@ -84,6 +86,10 @@ pub struct BootSpec {
     pub firmware_vars: Option<PathBuf>,
     /// Additional QEMU arguments, word by word (`--qemu-arg`).
     pub qemu_args: Vec<OsString>,
+    /// Disks (`--disk`), in order.
+    pub disks: Vec<DiskRequest>,
+    /// Network interface (`--net`, `--publish`).
+    pub net: Option<NetRequest>,
     /// Destination of the console output.
     pub console: ConsoleTo,
     /// True if the command runs on a separate terminal in the guest.
@@ -107,6 +113,8 @@ impl Default for BootSpec {
             firmware: FirmwareRef::Direct,
             firmware_vars: None,
             qemu_args: Vec::new(),
+            disks: Vec::new(),
+            net: None,
             console: ConsoleTo::Tail,
             tty: false,
             preflight: true,

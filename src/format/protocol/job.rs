@@ -12,6 +12,9 @@ pub const MAGIC: &[u8] = b"bootling job 1\n";
 /// Name of the virtio-serial port (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "bootling.0";
 
+/// Name of the network interface.
+pub const NETWORK: &str = "eth0";
+
 /// Record tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tag {
@@ -40,6 +43,11 @@ pub enum Tag {
     Hostname,
     /// Number of block devices (decimal) to wait for before the command starts.
     BlockDevices,
+    /// A disk to wait for before the command starts, and to link below `/dev/disk/by-id`: `BUS SERIAL NAMESPACE`. The
+    /// namespace is 0 on buses without them.
+    Disk,
+    /// The network interface [`NETWORK`]: empty to bring it up, or its address, netmask and gateway, four bytes each.
+    Network,
     /// Length of the window in bytes (decimal). There is no command: pid 1 waits for payloads in the window (see
     /// [`super::window`]).
     Window,
@@ -67,6 +75,8 @@ impl Tag {
             Self::Tty => b't',
             Self::Hostname => b'h',
             Self::BlockDevices => b'b',
+            Self::Disk => b'D',
+            Self::Network => b'I',
             Self::Window => b'w',
             Self::Verbose => b'v',
             Self::User => b'u',
@@ -89,6 +99,8 @@ impl Tag {
             b't' => Self::Tty,
             b'h' => Self::Hostname,
             b'b' => Self::BlockDevices,
+            b'D' => Self::Disk,
+            b'I' => Self::Network,
             b'w' => Self::Window,
             b'v' => Self::Verbose,
             b'u' => Self::User,

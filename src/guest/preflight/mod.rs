@@ -45,6 +45,10 @@ impl Requests {
         if spec.boot.smp.as_deref().is_some_and(|smp| smp != "1") {
             whens.push(When::SeveralCpus);
         }
+        whens.extend(spec.boot.disks.iter().map(|disk| When::Disk(disk.bus)));
+        if spec.boot.net.as_ref().is_some_and(|net| net.backend.is_some()) {
+            whens.push(When::Network);
+        }
         Self { whens, has_modules: transport != Transport::Com2 }
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::format::compression::Compression;
+use crate::qemu::device::disk::DiskBus;
 use crate::qemu::machine_type::Transport;
 use crate::root::kernel::Config;
 
@@ -39,6 +40,10 @@ pub(crate) enum When {
     Warm,
     /// If UEFI firmware starts the kernel.
     Uefi,
+    /// If the machine has a disk on this bus.
+    Disk(DiskBus),
+    /// If the machine has a network interface.
+    Network,
 }
 
 impl When {
@@ -52,7 +57,9 @@ impl When {
             | Self::ModuleFile
             | Self::Compressed(_)
             | Self::Warm
-            | Self::Uefi => true,
+            | Self::Uefi
+            | Self::Disk(_)
+            | Self::Network => true,
         }
     }
 }

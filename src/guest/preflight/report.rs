@@ -78,7 +78,9 @@ impl Report {
             | When::ModuleFile
             | When::Compressed(_)
             | When::Warm
-            | When::Uefi => true,
+            | When::Uefi
+            | When::Disk(_)
+            | When::Network => true,
         };
         let row = |need: Need| {
             let set = config.and_then(|config| need.lack(config, has_modules));

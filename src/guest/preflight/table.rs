@@ -8,12 +8,14 @@ use super::need::Severity::{Degraded, Fatal, Minor};
 use super::need::{Need, Setting, Severity, Way, When};
 use crate::arch::Arch;
 use crate::format::compression::Compression;
+use crate::qemu::device::disk::DiskBus;
 use crate::qemu::machine_type::Transport;
 
 /// Returns all needs of guests of `arch`.
 pub(crate) fn table(arch: Arch) -> Vec<Need> {
     let compressions = Compression::ALL.into_iter().filter_map(compressed);
-    guest(arch).into_iter().chain(verdict(arch)).chain(options(arch)).chain(compressions).collect()
+    let needs = guest(arch).into_iter().chain(verdict(arch)).chain(options(arch));
+    needs.chain(devices()).chain(compressions).collect()
 }
 
 /// Needs of pid 1 and its channel.
@@ -103,6 +105,31 @@ fn options(arch: Arch) -> Vec<Need> {
     // Only x86 kernels are compressed, and started without decompression through PVH.
     needs.extend((arch == Arch::X86_64).then_some(speed));
     needs
+}
+
+/// Needs of disks and network interfaces.
+fn devices() -> Vec<Need> {
+    const NO_DISK: &str = "the kernel has no driver for the disk";
+    let with = |options: &[&'static str], below: &[&'static str]| Way {
+        options: options.to_vec(),
+        setting: Setting::Enabled,
+        below: below.to_vec(),
+    };
+    let disk = |bus: DiskBus, ways: Vec<Way>| {
+        let (by, without) = (format!("--disk SIZE,bus={}", bus.name()), NO_DISK.to_owned());
+        Need { by, when: When::Disk(bus), ways, without, severity: Fatal }
+    };
+    let net = with(&["INET", "VIRTIO_NET"], &["NET", "NETDEVICES", "NET_CORE", "VIRTIO_MENU"]);
+    vec![
+        disk(DiskBus::Virtio, vec![with(&["VIRTIO_BLK"], &["BLOCK", "BLK_DEV", "VIRTIO_MENU"])]),
+        disk(DiskBus::Nvme, vec![with(&["BLK_DEV_NVME"], &["BLOCK"])]),
+        disk(DiskBus::Scsi, vec![with(&["SCSI_VIRTIO", "BLK_DEV_SD"], &["BLOCK", "SCSI", "SCSI_LOWLEVEL"])]),
+        disk(
+            DiskBus::Ide,
+            ["SATA_AHCI", "ATA_PIIX"].map(|driver| with(&[driver, "BLK_DEV_SD"], &["BLOCK", "ATA", "ATA_SFF"])).into(),
+        ),
+        need("--net", When::Network, [net], Fatal, "the kernel has no driver for the network interface"),
+    ]
 }
 
 /// Returns the need of an existing initrd that has a segment with this compression.

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::guest::RunSpec;
+use crate::qemu::device::disk::DiskBus;
 use crate::qemu::machine_type::MachineType;
 use crate::qemu::machine_type::Transport;
 
@@ -42,6 +43,9 @@ pub(crate) fn unfit(spec: &RunSpec, machine: &OsStr, transport: Transport) -> Op
     }
     if !MachineType::of(machine).has_pci() {
         return Some("this machine has no PCI, which delivers commands to a restored guest".to_owned());
+    }
+    if spec.boot.disks.iter().any(|disk| disk.bus == DiskBus::Nvme) {
+        return Some("QEMU cannot save NVMe disks (bus=virtio and bus=scsi can be saved)".to_owned());
     }
     if contains(machine, b"memory-backend=") {
         return Some("the machine's memory has its own backend".to_owned());

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::cache::{Cache, Key, Stamp};
 use crate::format::protocol;
 use crate::qemu::argv::{Ends, Payload, Ram, Warm, Wires, argv};
+use crate::qemu::device::disk::DiskSource;
 use crate::qemu::firmware::{Files, Firmware};
 use crate::qemu::machine::{Accelerator, Machine};
 use crate::qemu::machine_type::roms;
@@ -34,8 +35,14 @@ pub(crate) fn key(ingredients: &Ingredients, base: &OwnedFd) -> io::Result<Key> 
 
 /// Collects the ingredients.
 pub(crate) fn ingredients(machine: &Machine, kernel: &Path, window_mib: u64, cache: &Cache) -> Ingredients {
+    let machine = &Machine { devices: machine.devices.as_seen_by_guest(), ..machine.clone() };
     let words = symbolic(machine, kernel, window_mib);
     let mut parts: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    // Capacities are not on the command line. The contents of a disk do not count: partitions are read again.
+    parts.extend(machine.devices.disks.iter().map(|disk| match (&disk.request.source, disk.bytes) {
+        (DiskSource::Image { path, .. }, None) => stamped(path),
+        (_, bytes) => bytes.unwrap_or_default().to_le_bytes().to_vec(),
+    }));
     parts.push(machine.qemu.facts.version.clone().into_bytes());
     parts.push(protocol::VERSION.to_le_bytes().to_vec());
     let mut files = vec![machine.qemu.path.clone(), kernel.to_owned()];
@@ -65,7 +72,8 @@ fn symbolic(machine: &Machine, kernel: &Path, window_mib: u64) -> Vec<OsString> 
     let payload =
         Payload::Linux { kernel: kernel.as_os_str().to_owned(), initrd: OsString::from("base"), warm: Some(warm) };
     let flash = machine.firmware.writable().map(|_| "flash".into());
-    argv(machine, &Wires { payload, flash, ends: Ends::Wired { channel: -1, monitor: -1 } })
+    let disks = vec![OsString::from("disk"); machine.devices.disks.len()];
+    argv(machine, &Wires { payload, flash, disks, ends: Ends::Wired { channel: -1, monitor: -1 } })
 }
 
 fn firmware_files(firmware: &Firmware) -> Vec<PathBuf> {
@@ -120,6 +128,7 @@ mod tests {
     use super::{ingredients, key};
     use crate::arch::Arch;
     use crate::cache::{Cache, Key};
+    use crate::qemu::device::Devices;
     use crate::qemu::firmware::{Files, Firmware, Format, Image, Uefi};
     use crate::qemu::machine::{Accelerator, Display, Machine};
     use crate::qemu::machine_type::Transport;
@@ -173,6 +182,7 @@ mod tests {
                 firmware: Firmware::Direct,
                 display: Display::None,
                 command_line: "console=ttyS0 panic=-1".into(),
+                devices: Devices::default(),
                 extra: vec!["-acpitable".into(), format!("sig=SSDT,file={}", at("acpi.bin").display()).into()],
                 transport: Transport::VirtioPci,
             };

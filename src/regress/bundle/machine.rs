@@ -8,6 +8,7 @@ use super::{Bundle, BundleError, INITRD, KERNEL, MachineInfo, Manifest, QemuInfo
 use crate::arch::Arch;
 use crate::guest::prebuilt::Prebuilt;
 use crate::initrd::explain::Printable;
+use crate::qemu::device::Devices;
 use crate::qemu::firmware::Firmware;
 use crate::qemu::machine::{Accelerator, Display, Machine, command_line};
 use crate::qemu::machine_type::Transport;
@@ -137,6 +138,7 @@ pub(super) fn command_line_of(manifest: &Manifest) -> Option<Vec<String>> {
         memory_mib: info.memory_mib,
         firmware: if info.bios { Firmware::Bios(None) } else { Firmware::Direct },
         display: Display::None,
+        devices: Devices::default(),
         extra: spec.qemu_args,
         // The command line for users has no channel to bootling.
         transport: Transport::None,

@@ -17,6 +17,7 @@ use crate::guest::prebuilt::console_archive;
 use crate::guest::report::RecordedResult;
 use crate::guest::{Output, Prepared, RunSpec};
 use crate::qemu::argv::{Ends, Payload, Wires, argv};
+use crate::qemu::device::Devices;
 use crate::qemu::firmware::Firmware;
 use crate::qemu::machine::Machine;
 use crate::qemu::machine_type::Transport;
@@ -28,6 +29,9 @@ impl Bundle {
         let machine = &prepared.machine;
         if machine.transport == Transport::None {
             return unsupported("an initrd not built by bootling: give COMMAND or --run LINE");
+        }
+        if machine.devices != Devices::default() {
+            return unsupported("a run with --disk or --net");
         }
         let Some((image, initrd)) = prepared.boot_files() else { return unsupported("a run that does not boot") };
         let read = |name| move |source: io::Error| BundleError::Input(name, source);
@@ -98,7 +102,8 @@ impl QemuInfo {
     /// Describes QEMU, with the command line to start it by hand.
     pub(super) fn new(machine: &Machine) -> Result<Self, BundleError> {
         let payload = Payload::Linux { kernel: KERNEL.into(), initrd: CONSOLE_INITRD.into(), warm: None };
-        let mut line = argv(machine, &Wires { payload, flash: None, ends: Ends::Stdio });
+        let wires = Wires { payload, flash: None, disks: Vec::new(), ends: Ends::Stdio };
+        let mut line = argv(machine, &wires);
         let program = machine.qemu.path.file_name().unwrap_or_default().to_owned();
         if let Some(first) = line.first_mut() {
             first.clone_from(&program);

@@ -55,6 +55,12 @@ pub struct Job {
     pub host_name: Option<&'static [u8]>,
     pub terminal: bool,
     pub block_devices: u64,
+    /// Number of disks in [`Job::disks`].
+    pub disk_count: u64,
+    /// What to do about the network interface.
+    pub network: Option<&'static [u8]>,
+    /// True if the job came through the window: disks were probed before their contents were there.
+    pub restored: bool,
     pub verbose: bool,
     /// User ID, group ID and supplementary groups of the command; empty: root.
     pub user: &'static [u32],
@@ -66,6 +72,7 @@ pub struct Job {
     /// Number of channel modules that are not loaded yet.
     pub channel_modules: usize,
     records: Option<Records<'static>>,
+    all: Option<Records<'static>>,
     texts: Texts,
 }
 
@@ -89,6 +96,7 @@ impl Job {
         // A record's header has five bytes, so this length has room for every value and its NUL.
         job.texts = Texts(allocate(bytes.len())?);
         job.records = Some(all.clone());
+        job.all = Some(all.clone());
         for record in all {
             match record {
                 Ok((tag, value)) => job.take(tag, value),
@@ -119,6 +127,15 @@ impl Job {
         }
     }
 
+    /// Returns the disks to wait for: bus, serial number, namespace.
+    pub fn disks(&self) -> impl Iterator<Item = (&'static [u8], &'static [u8], u64)> {
+        self.all.clone().into_iter().flatten().filter_map(|record| {
+            let Ok((Tag::Disk, value)) = record else { return None };
+            let mut words = value.split(|&byte| byte == b' ');
+            Some((words.next()?, words.next()?, file::number(words.next()?)?))
+        })
+    }
+
     fn take(&mut self, tag: Tag, value: &'static [u8]) {
         match tag {
             Tag::Arg => self.arguments.push(self.texts.terminated(value)),
@@ -139,6 +156,8 @@ impl Job {
                 Some(count) => self.block_devices = count,
                 None => self.broken = Some(b"invalid number of block devices"),
             },
+            Tag::Disk => self.disk_count += 1,
+            Tag::Network => self.network = Some(value),
             Tag::Window => match file::number(value) {
                 Some(len) => self.window = Some(len),
                 None => self.broken = Some(b"invalid window length"),

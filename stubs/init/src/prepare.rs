@@ -2,14 +2,16 @@
 
 use crate::channel::{Channel, Gone};
 use crate::console;
+use crate::disks;
 use crate::file;
 use crate::helper_socket::Helpers;
 use crate::job::Job;
 use crate::modules::Modules;
 use crate::mounts;
+use crate::network;
 use crate::syscall::Errno;
+use crate::syscall::network::Interface;
 use crate::syscall::process::{limit_files, set_host_name, sleep, take_ctrl_alt_del, uptime};
-use crate::syscall::terminal::loopback_up;
 
 /// Time limit for block devices to appear, in nanoseconds.
 const PATIENCE: u64 = 30_000_000_000;
@@ -31,7 +33,7 @@ pub fn prepare(job: &mut Job, modules: &mut Modules, channel: Option<&mut Channe
         if has_host { Helpers::open() } else { Helpers::default() }
     });
     // A kernel without networking has no loopback interface.
-    let _ = loopback_up();
+    let _ = Interface::open(b"lo").and_then(|interface| interface.up());
     if let Some(name) = job.host_name
         && let Err(errno) = set_host_name(name)
     {
@@ -43,8 +45,23 @@ pub fn prepare(job: &mut Job, modules: &mut Modules, channel: Option<&mut Channe
     Ok(helpers)
 }
 
+/// Waits for the disks of the job, and brings up its network interface.
+pub fn prepare_devices(job: &Job) -> Result<(), Missing> {
+    wait_for_block_devices(job).map_err(|(found, errno)| Missing::Disks(found, job.block_devices, errno))?;
+    disks::wait(job).map_err(|(found, errno)| Missing::Disks(found, job.disk_count, errno))?;
+    network::up(job).map_err(Missing::Network)
+}
+
+/// A device that is missing.
+pub enum Missing {
+    /// Disks: the number found, and the number in the job.
+    Disks(u64, u64, Errno),
+    /// The network interface.
+    Network(Errno),
+}
+
 /// Waits for the number of block devices in the job. On a timeout, returns the number found.
-pub fn wait_for_block_devices(job: &Job) -> Result<(), (u64, Errno)> {
+fn wait_for_block_devices(job: &Job) -> Result<(), (u64, Errno)> {
     if job.block_devices == 0 {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use crate::leftovers;
 use crate::line::Line;
 use crate::modules::Modules;
 use crate::path::Path;
-use crate::prepare::{prepare, taint, wait_for_block_devices};
+use crate::prepare::{Missing, prepare, prepare_devices, taint};
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Ended, Failure, SEED, ToGuest, ToHost, Usage};
 use crate::protocol::job::PATH;
@@ -74,6 +74,10 @@ fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64, log: &mu
         log.send(channel)?;
         return fail(channel, &what).map(|()| None);
     }
+    if let Err(missing) = prepare_devices(job) {
+        log.send(channel)?;
+        return fail_devices(channel, &missing).map(|()| None);
+    }
     // The payload brings its own job file. Remove this one before the snapshot is taken: under TCG, a restored guest has
     // to translate each system call again.
     let _ = Path::join(&[PATH.as_bytes()]).map(|path| remove(path.as_c()));
@@ -120,6 +124,7 @@ fn serve_window(
                 continue;
             }
         };
+        job.restored = true;
         greet(channel)?;
         let _ = job.host_name.map(set_host_name);
         modules.load_rest(&mut job, Some(channel))?;
@@ -219,10 +224,8 @@ fn run(
     buffers: &mut Buffers,
     helpers: &mut Helpers,
 ) -> Result<Option<(Ended, Usage)>> {
-    if let Err((found, errno)) = wait_for_block_devices(job) {
-        let subject = Line::new(b"").number(found).text(b" of ").number(job.block_devices);
-        let what = Unfit { what: Failure::BlockDevices, errno, subject: subject.bytes() };
-        return fail(channel, &what).map(|()| None);
+    if let Err(missing) = prepare_devices(job) {
+        return fail_devices(channel, &missing).map(|()| None);
     }
     let signals = match Signals::open() {
         Ok(signals) => signals,
@@ -279,6 +282,18 @@ fn fail(channel: &mut Channel, unfit: &Unfit<'_>) -> Result<()> {
     let &Unfit { what, errno, subject } = unfit;
     console::complain(b"cannot run the command:", subject, errno);
     channel.send(&ToHost::Failed { what, errno: errno.code(), subject })
+}
+
+fn fail_devices(channel: &mut Channel, missing: &Missing) -> Result<()> {
+    match *missing {
+        Missing::Disks(found, wanted, errno) => {
+            let subject = Line::new(b"").number(found).text(b" of ").number(wanted);
+            fail(channel, &Unfit { what: Failure::BlockDevices, errno, subject: subject.bytes() })
+        }
+        Missing::Network(errno) => {
+            fail(channel, &Unfit { what: Failure::Setup, errno, subject: b"network interface eth0" })
+        }
+    }
 }
 
 /// Starts the command on a terminal or on pipes. The command's ends are closed on return, so that the relay sees the

@@ -6,7 +6,7 @@ use crate::console;
 use crate::job::Job;
 use crate::line::Line;
 use crate::modules::Modules;
-use crate::prepare::{prepare, wait_for_block_devices};
+use crate::prepare::{Missing, prepare, prepare_devices};
 use crate::protocol::frame::Ended;
 use crate::signals::Signals;
 use crate::syscall::Errno;
@@ -26,9 +26,14 @@ pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
         console::say(refused.why.bytes());
         return Stop::PowerOff;
     }
-    if let Err((found, errno)) = wait_for_block_devices(job) {
-        // Continue: only the command can decide whether it needs the missing devices.
-        console::complain(b"timed out waiting for block devices, found", Line::new(b"").number(found).bytes(), errno);
+    // Continue: only the command can decide whether it needs the missing devices.
+    match prepare_devices(job) {
+        Ok(()) => {}
+        Err(Missing::Disks(found, _, errno)) => {
+            let found = Line::new(b"").number(found);
+            console::complain(b"timed out waiting for block devices, found", found.bytes(), errno);
+        }
+        Err(Missing::Network(errno)) => console::complain(b"failed to configure", b"the network", errno),
     }
     // Without a terminal, use the console itself: everything except job control works.
     let terminal = console::terminal();

@@ -6,6 +6,7 @@
 
 pub mod file;
 pub mod memory;
+pub mod network;
 pub mod process;
 pub mod random;
 pub mod socket;

@@ -1,4 +1,4 @@
-//! Ioctls of terminals and of the loopback interface.
+//! Ioctls of terminals and of disks.
 
 use super::file::{CLOSE_ON_EXEC, Fd, NO_TERMINAL, READ_WRITE};
 use super::{Result, arch, done};
@@ -11,7 +11,7 @@ const TIOCSWINSZ: usize = 0x5414;
 const FIONREAD: usize = 0x541b;
 const TIOCSPTLCK: usize = 0x4004_5431;
 const TIOCGPTPEER: usize = 0x5441;
-const SIOCSIFFLAGS: usize = 0x8914;
+const BLKRRPART: usize = 0x125f;
 
 /// `struct termios` of the kernel (include/uapi/asm-generic/termbits.h).
 #[repr(C)]
@@ -49,7 +49,7 @@ impl Termios {
 
 /// # Safety
 /// `argument` must be what the request expects.
-unsafe fn ioctl(file: &Fd, request: usize, argument: usize) -> Result<usize> {
+pub(super) unsafe fn ioctl(file: &Fd, request: usize, argument: usize) -> Result<usize> {
     // SAFETY: guaranteed by the caller.
     unsafe { arch::call(arch::IOCTL, file.number(), request, argument, 0, 0) }
 }
@@ -102,57 +102,8 @@ pub fn peer(master: &Fd) -> Result<Fd> {
     }
 }
 
-/// Brings up the loopback interface.
-pub fn loopback_up() -> Result<()> {
-    const AF_INET: usize = 2;
-    const SOCK_DGRAM: usize = 2;
-    const IFF_UP_RUNNING: u8 = 0x41;
-    // SAFETY: no memory is involved.
-    let socket = unsafe { arch::call(arch::SOCKET, AF_INET, SOCK_DGRAM | CLOSE_ON_EXEC, 0, 0, 0) }?;
-    let socket = Fd::from_number(socket);
-    // struct ifreq: a name of 16 bytes, then a union of 24 bytes; here a short with the flags.
-    let request = [
-        b'l',
-        b'o',
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        IFF_UP_RUNNING,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: the kernel reads a struct ifreq.
-    done(unsafe { ioctl(&socket, SIOCSIFFLAGS, request.as_ptr() as usize) })
+/// Reads the partition table of an open disk again.
+pub fn read_partitions(disk: &Fd) -> Result<()> {
+    // SAFETY: there is no argument.
+    done(unsafe { ioctl(disk, BLKRRPART, 0) })
 }

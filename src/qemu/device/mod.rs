@@ -1,0 +1,31 @@
+//! Devices that a run adds to its machine: disks and a network interface. Requests are what the user typed; devices are
+//! what QEMU gets.
+
+pub mod disk;
+pub mod net;
+mod option;
+
+use self::disk::Disk;
+use self::net::Net;
+
+/// Devices of a machine, as requested and checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Devices {
+    /// Disks, in order.
+    pub disks: Vec<Disk>,
+    /// The network interface.
+    pub net: Option<Net>,
+}
+
+impl Devices {
+    /// Returns the devices without what only the host sees, for the key of a snapshot.
+    pub(crate) fn as_seen_by_guest(&self) -> Self {
+        let net = self.net.clone().map(Net::without_ports);
+        Self { disks: self.disks.clone(), net }
+    }
+
+    /// Returns true if a disk image may be written to.
+    pub(crate) fn has_writable_image(&self) -> bool {
+        self.disks.iter().any(Disk::is_writable_image)
+    }
+}

@@ -1,0 +1,245 @@
+//! The network interface: `--net user|none|ARGS` and `--publish HOST:GUEST`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use super::option::{is_property, split};
+use crate::qemu::machine_type::VirtioBus;
+
+/// Address of the guest in QEMU's user-mode network.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// Its netmask.
+const NETMASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
+/// Its gateway: the host.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// Its name server.
+pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+
+/// Properties of the user-mode network that bootling sets, or relies on.
+const FIXED: [&str; 6] = ["net", "host", "dhcpstart", "dns", "ipv4", "hostfwd"];
+
+/// `--net`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// QEMU's user-mode network, with further options.
+    User(Vec<String>),
+    /// Any other backend, as for QEMU's `-netdev`.
+    Other(Vec<String>),
+}
+
+/// Value of `--net`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NetRequest {
+    /// The backend; `None`: no network.
+    pub backend: Option<Backend>,
+    /// MAC address of the interface.
+    pub mac: Option<String>,
+    /// Published ports.
+    pub publish: Vec<Publish>,
+}
+
+/// Protocol of a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A port of the guest that is reachable on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Publish {
+    /// Address on the host.
+    pub host: SocketAddr,
+    /// Port in the guest.
+    pub guest: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// A network interface as QEMU gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Net {
+    /// The backend.
+    pub backend: Backend,
+    /// MAC address.
+    pub mac: Option<String>,
+    /// Published ports.
+    pub publish: Vec<Publish>,
+    /// Bus of virtio devices.
+    pub(crate) virtio: VirtioBus,
+}
+
+impl FromStr for NetRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = split(text);
+        let kind = parts.remove(0);
+        if !is_property(&kind) {
+            return Err(format!("no network backend {kind:?}: expected user, none, or a backend of QEMU's -netdev"));
+        }
+        let mut mac = None;
+        let mut options = Vec::new();
+        for part in parts {
+            match part.split_once('=') {
+                Some(("mac", value)) => mac = Some(address(value)?),
+                Some(("id", _)) => return Err("id is set by bootling".to_owned()),
+                Some((name, _)) if kind == "user" && FIXED.contains(&name) => {
+                    return Err(format!("{name} is set by bootling; --publish forwards ports"));
+                }
+                Some((name, value)) if is_property(name) && !value.is_empty() => options.push(part),
+                Some(_) | None => {
+                    return Err(format!("invalid property {part:?}: expected NAME=VALUE, as for QEMU's -netdev"));
+                }
+            }
+        }
+        let backend = match kind.as_str() {
+            "none" if options.is_empty() && mac.is_none() => None,
+            "none" => return Err("none has no properties".to_owned()),
+            "user" => Some(Backend::User(options)),
+            _ => {
+                options.insert(0, kind);
+                Some(Backend::Other(options))
+            }
+        };
+        Ok(Self { backend, mac, publish: Vec::new() })
+    }
+}
+
+/// Checks a MAC address.
+fn address(text: &str) -> Result<String, String> {
+    let is_byte = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let bytes: Vec<&str> = text.split(':').collect();
+    if bytes.len() == 6 && bytes.iter().all(|part| is_byte(part)) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("invalid MAC address {text:?}: expected six bytes such as 52:54:00:12:34:57"))
+    }
+}
+
+impl FromStr for Publish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let invalid = || {
+            "expected HOST:GUEST, HOST:GUEST/udp or ADDRESS:HOST:GUEST, such as 8080:80, with ports from 1 to 65535"
+                .to_owned()
+        };
+        let (ports, protocol) = match text.rsplit_once('/') {
+            None => (text, Protocol::Tcp),
+            Some((ports, "tcp")) => (ports, Protocol::Tcp),
+            Some((ports, "udp")) => (ports, Protocol::Udp),
+            Some(_) => return Err(invalid()),
+        };
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && !text.starts_with('+'));
+        let (host, guest) = ports.rsplit_once(':').ok_or_else(invalid)?;
+        let (host, host_port) = match host.rsplit_once(':') {
+            None => (IpAddr::V4(Ipv4Addr::LOCALHOST), host),
+            Some((host, port)) => (host.parse::<Ipv4Addr>().map_err(|_| invalid())?.into(), port),
+        };
+        let host = SocketAddr::new(host, port(host_port).ok_or_else(invalid)?);
+        Ok(Self { host, guest: port(guest).ok_or_else(invalid)?, protocol })
+    }
+}
+
+impl fmt::Display for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, guest, protocol } = self;
+        let suffix = if *protocol == Protocol::Udp { "/udp" } else { "" };
+        write!(f, "{host}:{guest}{suffix}")
+    }
+}
+
+impl Protocol {
+    /// Name in QEMU's options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl Net {
+    /// Returns the same interface without published ports.
+    pub(crate) fn without_ports(self) -> Self {
+        Self { publish: Vec::new(), ..self }
+    }
+
+    /// Returns the backend as text.
+    pub fn backend_text(&self) -> String {
+        match &self.backend {
+            Backend::User(options) => [&["user".to_owned()], &options[..]].concat().join(","),
+            Backend::Other(options) => options.join(","),
+        }
+    }
+
+    /// Returns the value of QEMU's `-netdev`.
+    pub(crate) fn netdev(&self) -> String {
+        let words = match &self.backend {
+            Backend::User(options) => [&["user".to_owned()], &options[..]].concat(),
+            Backend::Other(options) => options.clone(),
+        };
+        let escaped: Vec<String> = words.iter().map(|word| word.replace(',', ",,")).collect();
+        let forwards = self
+            .publish
+            .iter()
+            .map(|Publish { host, guest, protocol }| format!(",hostfwd={}:{host}-:{guest}", protocol.name()));
+        escaped.join(",") + ",id=net" + &forwards.collect::<String>()
+    }
+
+    /// Returns the value of QEMU's `-device`.
+    pub(crate) fn device(&self) -> String {
+        // Without the ROM for network boots, which takes time to load.
+        let device = match self.virtio {
+            VirtioBus::Pci => "virtio-net-pci,romfile=",
+            VirtioBus::Mmio => "virtio-net-device",
+        };
+        let mac = self.mac.as_ref().map(|mac| format!(",mac={mac}")).unwrap_or_default();
+        format!("{device},netdev=net{mac}")
+    }
+}
+
+/// Returns what pid 1 does with the interface: nothing but bring it up, or its address, netmask and gateway.
+pub(crate) fn record(backend: &Backend) -> Vec<u8> {
+    match backend {
+        Backend::User(_) => [ADDRESS, NETMASK, GATEWAY].iter().flat_map(Ipv4Addr::octets).collect(),
+        Backend::Other(_) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Backend, NetRequest, Publish};
+
+    #[test]
+    fn ports_are_published_on_the_loopback_address_by_default() {
+        for (text, shown) in [
+            ("8080:80", "127.0.0.1:8080:80"),
+            ("53:53/udp", "127.0.0.1:53:53/udp"),
+            ("0.0.0.0:2222:22/tcp", "0.0.0.0:2222:22"),
+        ] {
+            assert_eq!(text.parse::<Publish>().expect(text).to_string(), shown);
+        }
+        for text in ["", "80", "0:80", "80:0", "x:80", "80:65536", "80:80/sctp", "host:80:80", "1.2.3:80:80", "+1:2"] {
+            let error = text.parse::<Publish>().expect_err(text);
+            assert!(error.contains("such as 8080:80"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn backends_and_their_properties_are_parsed() {
+        let read = |text: &str| text.parse::<NetRequest>();
+        assert_eq!(read("user").expect("a request").backend, Some(Backend::User(Vec::new())));
+        assert_eq!(read("none").expect("a request").backend, None);
+        let other = read("socket,listen=:1234,mac=52:54:00:12:34:57").expect("a request");
+        assert_eq!(other.backend, Some(Backend::Other(vec!["socket".to_owned(), "listen=:1234".to_owned()])));
+        assert_eq!(other.mac.as_deref(), Some("52:54:00:12:34:57"));
+        for text in ["", "-x", "user,id=a", "user,=b", "user,a=", "user,mac=1", "none,a=b", "user,restrict"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}
