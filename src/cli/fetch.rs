@@ -57,7 +57,7 @@ enum What {
 /// Options of both.
 #[derive(Debug, Args)]
 struct Options {
-    /// Architecture: x86_64, aarch64 (also amd64, arm64), or any other of Debian's. Default: this host's
+    /// Architecture: `x86_64`, `aarch64` (also amd64, arm64), or any other of Debian's. Default: this host's
     #[arg(long, value_name = "ARCH", value_parser = Arch::parse)]
     arch: Option<Arch>,
     /// Fetch again, even if the cache has it

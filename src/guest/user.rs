@@ -51,17 +51,14 @@ pub(super) fn apply(job: &mut Job, facts: &[Fact], typed: &str) -> Result<(), Vm
             invalid(format!("no group {name:?} in the image's /etc/group; use a number, or --copy /etc/group"))
         })
     };
-    let groups: Vec<u32> = match groups {
-        Some(groups) => groups.split([':', ',']).map(resolve).collect::<Result<_, _>>()?,
-        None => {
-            // A user without an entry has a group of the same number.
-            let own = found.map_or(uid, |entry| entry.gid);
-            let is_member =
-                |members: &str| found.is_some_and(|entry| members.split(',').any(|name| name == entry.name));
-            let more =
-                group.lines().filter_map(group_entry).filter(|(_, gid, members)| *gid != own && is_member(members));
-            std::iter::once(own).chain(more.map(|(_, gid, _)| gid)).collect()
-        }
+    let groups: Vec<u32> = if let Some(groups) = groups {
+        groups.split([':', ',']).map(resolve).collect::<Result<_, _>>()?
+    } else {
+        // A user without an entry has a group of the same number.
+        let own = found.map_or(uid, |entry| entry.gid);
+        let is_member = |members: &str| found.is_some_and(|entry| members.split(',').any(|name| name == entry.name));
+        let more = group.lines().filter_map(group_entry).filter(|(_, gid, members)| *gid != own && is_member(members));
+        std::iter::once(own).chain(more.map(|(_, gid, _)| gid)).collect()
     };
     if groups.len() > MAX_GROUPS || uid == u32::MAX || groups.contains(&u32::MAX) {
         return Err(invalid("number out of range".to_owned()));

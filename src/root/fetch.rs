@@ -120,7 +120,7 @@ impl Fetch<'_> {
             return Err(FetchError::Name(name.clone()));
         }
         let kind: &[u8] = if matches!(wanted, Wanted::Kernel(_)) { b"kernel" } else { b"root" };
-        let parts = [kind, debian.as_bytes()].into_iter().chain(names.iter().map(|name| name.as_bytes()));
+        let parts = [kind, debian.as_bytes()].into_iter().chain(names.iter().map(String::as_bytes));
         let key = Key::of("fetch 1", &parts.collect::<Vec<_>>());
         if self.refresh {
             self.cache.discard(&key)?;
