@@ -11,7 +11,7 @@ use super::reporter::Reporter;
 use bootling::arch::Arch;
 use bootling::cache::Cache;
 use bootling::guest::Listener as _;
-use bootling::root::fetch::{DEFAULT_ROOT, Fetch, Wanted};
+use bootling::root::fetch::{DEFAULT_ROOT, Fetch, Packages};
 
 /// Fetch a kernel or a root with the host's apt, for any architecture and without root, and print its path
 #[derive(Debug, Args)]
@@ -71,13 +71,13 @@ struct Options {
 /// Runs the verb.
 pub(crate) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     let (options, wanted) = match &args.what {
-        What::Kernel { options, name } => (options, Wanted::Kernel(name.clone())),
+        What::Kernel { options, name } => (options, Packages::Kernel(name.clone())),
         What::Root { options, packages } => {
             // An image without busybox has no shell, mount and cat.
             let [_, busybox, _] = DEFAULT_ROOT;
             let all = packages.iter().map(String::as_str).chain([busybox]);
             let all = if packages.is_empty() { DEFAULT_ROOT.to_vec() } else { all.collect() };
-            (options, Wanted::Root(all.into_iter().map(str::to_owned).collect()))
+            (options, Packages::Root(all.into_iter().map(str::to_owned).collect()))
         }
     };
     let cache = Cache::open()?;

@@ -84,7 +84,7 @@ pub enum FetchError {
 
 /// What to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Packages {
     /// The package of a kernel, by its name (`linux-image-...`), the name of a meta-package without `linux-image-`
     /// (`cloud`, `6.12`), or the default one if empty.
     Kernel(String),
@@ -105,11 +105,11 @@ pub struct Fetch<'a> {
 
 impl Fetch<'_> {
     /// Returns the path of the package or the root. Calls `progress` for each step that takes noticeably long.
-    pub fn get(&self, wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, FetchError> {
+    pub fn get(&self, wanted: &Packages, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, FetchError> {
         let debian = self.arch.debian().ok_or(FetchError::Arch(self.arch))?;
         let names = match wanted {
-            Wanted::Kernel(name) => vec![kernel_package(name, debian)],
-            Wanted::Root(packages) => {
+            Packages::Kernel(name) => vec![kernel_package(name, debian)],
+            Packages::Root(packages) => {
                 let mut names = packages.clone();
                 names.sort();
                 names.dedup();
@@ -119,34 +119,34 @@ impl Fetch<'_> {
         if let Some(name) = names.iter().find(|name| !is_package(name)) {
             return Err(FetchError::Name(name.clone()));
         }
-        let kind: &[u8] = if matches!(wanted, Wanted::Kernel(_)) { b"kernel" } else { b"root" };
+        let kind: &[u8] = if matches!(wanted, Packages::Kernel(_)) { b"kernel" } else { b"root" };
         let parts = [kind, debian.as_bytes()].into_iter().chain(names.iter().map(String::as_bytes));
         let key = Key::of("fetch 1", &parts.collect::<Vec<_>>());
         if self.refresh {
             self.cache.discard(&key)?;
         }
         // A root has too many files to seal each of them.
-        let unsealed = matches!(wanted, Wanted::Root(_)).then_some("");
+        let unsealed = matches!(wanted, Packages::Root(_)).then_some("");
         let directory = self.cache.tree::<FetchError>(&key, unsealed, |into| {
             let mut apt = Apt::start(debian)?;
             progress(&format!("updating the package lists for {debian} (once)"));
             apt.run("apt-get", &["update"], "update the package lists")?;
             match wanted {
-                Wanted::Kernel(_) => {
+                Packages::Kernel(_) => {
                     let [package] = names.as_slice() else { return Ok(()) };
                     let package = apt.kernel(package)?;
                     progress(&format!("downloading {package} (once)"));
                     apt.download(&package, into)
                 }
-                Wanted::Root(_) => {
+                Packages::Root(_) => {
                     progress(&format!("downloading {} and what they depend on (once)", names.join(", ")));
                     apt.root(&names, into)
                 }
             }
         })?;
         match wanted {
-            Wanted::Root(_) => Ok(directory),
-            Wanted::Kernel(_) => only_file(&directory),
+            Packages::Root(_) => Ok(directory),
+            Packages::Kernel(_) => only_file(&directory),
         }
     }
 }

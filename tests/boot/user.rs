@@ -37,8 +37,8 @@ fn users_and_groups_come_from_the_image_and_a_terminal_belongs_to_its_user() {
     let program = program.args(["--copy", &copy(&passwd, "passwd"), "--copy", &copy(&group, "group"), "--tty"]);
     let line = "id; stat -c %U:%G $(tty); echo $HOME; echo $HOSTNAME; hostname";
     let done = program.args(["--user", "ann", "--env", "HOME=/tmp", "--run", line]).done().exits(0);
-    let text = done.text().replace('\r', "");
-    assert_eq!(text, "uid=1000(ann) gid=100(users) groups=36(kvm),100(users)\nann:tty\n/tmp\nbootling\nbootling\n");
+    let output = done.text().replace('\r', "");
+    assert_eq!(output, "uid=1000(ann) gid=100(users) groups=36(kvm),100(users)\nann:tty\n/tmp\nbootling\nbootling\n");
 }
 
 #[test]
