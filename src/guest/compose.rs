@@ -156,17 +156,9 @@ pub(crate) fn set_environment(job: &mut Job, settings: &[OsString]) -> Result<()
             return Err(VmError::Variable(setting.clone()));
         }
         job.env.retain(|(other, _)| *other != name);
-        set_variables(job, value.map(|value| (name, value)));
+        user::set_variables(job, value.map(|value| (name, value)));
     }
     Ok(())
-}
-
-/// Sets variables of a job's environment; each name occurs once.
-pub(crate) fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsString, OsString)>) {
-    for (name, value) in variables {
-        job.env.retain(|(other, _)| *other != name);
-        job.env.push((name, value));
-    }
 }
 
 /// An initrd, and the channel of its pid 1.

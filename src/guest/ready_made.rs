@@ -7,9 +7,10 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::compose::{BuildContext, Composition, Drivers, Made, add_modules, apply_run_options, plan, set_variables};
+use super::compose::{BuildContext, Composition, Drivers, Made, add_modules, apply_run_options, plan};
 use super::devices::GuestDevices;
 use super::preflight::{self, Requests};
+use super::user::set_variables;
 use super::{Listener, RunSpec, VmError};
 use crate::format::compression::Compression;
 use crate::format::newc::{self, ReadError, Rule};

@@ -8,8 +8,6 @@ use crate::format::archive_path::ArchivePath;
 use crate::initrd::job::{Credentials, Job};
 use crate::root::fact::{Content, Fact, Node};
 
-use super::compose::set_variables;
-
 /// Size limit of `/etc/passwd` and `/etc/group`, bytes.
 const LIMIT: u64 = 16 << 20;
 /// Maximum number of groups of a process (`NGROUPS_MAX`).
@@ -122,6 +120,14 @@ pub(super) fn set_hosts(facts: &mut [Fact], old: &str, new: &str) {
             let text = String::from_utf8_lossy(text).replace(old, new);
             *content = Content::Bytes(text.into_bytes().into());
         }
+    }
+}
+
+/// Sets variables of a job's environment; each name occurs once.
+pub(crate) fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+    for (name, value) in variables {
+        job.env.retain(|(other, _)| *other != name);
+        job.env.push((name, value));
     }
 }
 
