@@ -6,7 +6,7 @@
 use crate::console;
 use crate::file;
 use crate::path::Path;
-use crate::protocol::frame::{HEADER, HELPER_HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost, helper_header};
+use crate::protocol::frame::{HEADER, MAX_PAYLOAD, Stream, ToGuest, ToHost, helper_header};
 use crate::protocol::job::PORT_NAME;
 use crate::syscall::file::{
     self as files, Fd, NO_TERMINAL, NONBLOCKING, POLL_HANGUP, POLL_IN, POLL_OUT, READ_WRITE, Watch,
@@ -107,31 +107,29 @@ impl Channel {
     /// Puts an output frame into the channel, which must be clear; `read` fills the payload in place. Returns the
     /// result of `read`.
     pub fn put_output(&mut self, stream: Stream, read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<usize> {
-        let Some((header, payload)) =
-            self.outgoing.bytes.get_mut(..WRITE).and_then(<[u8]>::split_first_chunk_mut::<HEADER>)
-        else {
-            return Err(Errno::INVAL);
-        };
-        let len = read(payload)?;
-        if len > 0 {
-            *header = stream.header(len as u16);
-            (self.outgoing.start, self.outgoing.end) = (0, HEADER + len);
-        }
-        Ok(len)
+        self.put_in_place(|len| stream.header(len), read)
     }
 
     /// Puts a message of a helper into the channel, which must be clear; `read` fills it in place. Returns the result of
     /// `read`.
     pub fn put_message(&mut self, id: u32, read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<usize> {
-        let Some((header, message)) =
-            self.outgoing.bytes.get_mut(..WRITE).and_then(<[u8]>::split_first_chunk_mut::<HELPER_HEADER>)
+        self.put_in_place(|len| helper_header(id, len), read)
+    }
+
+    /// Puts a frame into the channel: the header for a length, and what `read` returns, unless that is empty.
+    fn put_in_place<const N: usize>(
+        &mut self,
+        header: impl FnOnce(u16) -> [u8; N],
+        read: impl FnOnce(&mut [u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        let Some((place, payload)) = self.outgoing.bytes.get_mut(..WRITE).and_then(<[u8]>::split_first_chunk_mut::<N>)
         else {
             return Err(Errno::INVAL);
         };
-        let len = read(message)?;
+        let len = read(payload)?;
         if len > 0 {
-            *header = helper_header(id, len as u16);
-            (self.outgoing.start, self.outgoing.end) = (0, HELPER_HEADER + len);
+            *place = header(len as u16);
+            (self.outgoing.start, self.outgoing.end) = (0, N + len);
         }
         Ok(len)
     }

@@ -17,7 +17,7 @@ pub const SOCKET: &[u8] = b"/.bootling/helpers";
 const MODPROBE: &[u8] = b"/proc/1/exe\n";
 /// The kernel's default.
 const DEFAULT_MODPROBE: &[u8] = b"/sbin/modprobe\n";
-/// Maximum number of helpers at once; others wait for a connection. A module may request another one while it is loaded.
+/// Maximum number of simultaneous helpers; others wait for a connection. A module may request another one while it is loaded.
 const SLOTS: usize = 8;
 /// Number of files to poll.
 pub const WATCHES: usize = 1 + SLOTS;

@@ -1,7 +1,7 @@
 //! `modprobe`: loads modules that the host provides. The kernel runs it as `/proc/1/exe -q -- ALIAS`; commands run it
 //! through the link `/sbin/modprobe`.
 //!
-//! It is a process of its own: a module whose initialization oopses takes only this one with it.
+//! It is a separate process: a module whose initialization oopses takes only this one with it.
 
 use crate::helper_socket::SOCKET;
 use crate::line::Line;

@@ -4,7 +4,7 @@
 //! Numbers: `include/uapi/asm-generic/unistd.h`. Registers: `arch/arm64/kernel/entry.S`; the procedure call standard
 //! (AAPCS64) preserves x19 to x28 across calls.
 
-use super::{Errno, Result};
+use super::{Result, answer};
 use core::arch::{asm, global_asm};
 
 pub const DUP3: usize = 24;
@@ -98,11 +98,6 @@ pub unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usi
     answer(result)
 }
 
-/// Flags of `clone(2)`: the child shares this program's memory; the caller is stopped until the child executes another
-/// program or ends.
-pub const CLONE_VM: usize = 0x100;
-pub const CLONE_VFORK: usize = 0x4000;
-
 /// Starts a child that runs `entry(data)` on its own stack.
 ///
 /// # Safety
@@ -114,7 +109,6 @@ pub unsafe fn clone_on(
     entry: extern "C" fn(usize) -> !,
     data: usize,
 ) -> Result<usize> {
-    const SIGCHLD: usize = 17;
     let result: isize;
     // SAFETY: the child leaves this block only through `entry`, on its own stack; the parent continues at the label
     // with its registers unchanged. The block's memory clobber covers what the child writes.
@@ -128,15 +122,10 @@ pub unsafe fn clone_on(
             "blr x20",
             "brk #1",
             "2:",
-            inlateout("x0") (flags | SIGCHLD) as isize => result,
+            inlateout("x0") flags as isize => result,
             in("x1") stack_top, in("x2") 0, in("x3") 0, in("x4") 0, in("x8") CLONE,
             in("x20") entry, in("x21") data,
         );
     }
     answer(result)
-}
-
-/// The kernel returns -4095..-1 for an error.
-fn answer(result: isize) -> Result<usize> {
-    if (-4095..0).contains(&result) { Err(Errno(result.unsigned_abs())) } else { Ok(result.unsigned_abs()) }
 }

@@ -48,6 +48,11 @@ impl Errno {
 
 pub type Result<T> = core::result::Result<T, Errno>;
 
+/// Converts the result of a system call: the kernel returns -4095..-1 for an error.
+fn answer(result: isize) -> Result<usize> {
+    if (-4095..0).contains(&result) { Err(Errno(result.unsigned_abs())) } else { Ok(result.unsigned_abs()) }
+}
+
 /// Discards the value of a successful call.
 fn done(result: Result<usize>) -> Result<()> {
     result.map(|_| ())

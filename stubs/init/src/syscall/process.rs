@@ -26,6 +26,13 @@ pub struct Ending {
     pub max_rss_kib: u64,
 }
 
+/// Flags of `clone(2)`: the child shares this program's memory; the caller is stopped until the child executes another
+/// program or ends.
+const CLONE_VM: usize = 0x100;
+const CLONE_VFORK: usize = 0x4000;
+/// Signal to the parent at the end of a child.
+const SIGCHLD: usize = 17;
+
 /// Data that a parent passes to its child.
 struct Handover<'a, T> {
     entry: fn(&T) -> !,
@@ -44,7 +51,7 @@ impl<T> Handover<'_, T> {
     fn start(&self, flags: usize, stack: &mut [u8]) -> Result<usize> {
         let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
         // SAFETY: the callers keep stack and data borrowed while the child uses them; `take` never returns.
-        unsafe { arch::clone_on(arch::CLONE_VM | flags, top, Self::take, &raw const *self as usize) }
+        unsafe { arch::clone_on(CLONE_VM | SIGCHLD | flags, top, Self::take, &raw const *self as usize) }
     }
 }
 
@@ -52,7 +59,7 @@ impl<T> Handover<'_, T> {
 /// or ends. `entry` may make system calls and write through cells in `data`, but must not access other memory of the
 /// parent.
 pub fn vfork<T>(stack: &mut [u8], entry: fn(&T) -> !, data: &T) -> Result<usize> {
-    Handover { entry, data }.start(arch::CLONE_VFORK, stack)
+    Handover { entry, data }.start(CLONE_VFORK, stack)
 }
 
 /// Like [`vfork`], but waits for the end of the child, and returns the signal that killed it, or 0. The parent is not

@@ -3,7 +3,7 @@
 //! All architecture-specific code is in this file.
 //! Numbers: `arch/x86/entry/syscalls/syscall_64.tbl`. Registers: System V ABI, AMD64 supplement, appendix A.2.1.
 
-use super::{Errno, Result};
+use super::{Result, answer};
 use core::arch::{asm, global_asm};
 
 pub const READ: usize = 0;
@@ -98,11 +98,6 @@ pub unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usi
     answer(result)
 }
 
-/// Flags of `clone(2)`: the child shares this program's memory; the caller is stopped until the child executes another
-/// program or ends.
-pub const CLONE_VM: usize = 0x100;
-pub const CLONE_VFORK: usize = 0x4000;
-
 /// Starts a child that runs `entry(data)` on its own stack.
 ///
 /// # Safety
@@ -114,7 +109,6 @@ pub unsafe fn clone_on(
     entry: extern "C" fn(usize) -> !,
     data: usize,
 ) -> Result<usize> {
-    const SIGCHLD: usize = 17;
     let result: isize;
     // SAFETY: the child leaves this block only through `entry`, on its own stack; the parent continues at the label
     // with its registers unchanged. The block's memory clobber covers what the child writes.
@@ -129,15 +123,10 @@ pub unsafe fn clone_on(
             "ud2",
             "2:",
             inlateout("rax") CLONE as isize => result,
-            in("rdi") flags | SIGCHLD, in("rsi") stack_top, in("rdx") 0, in("r10") 0, in("r8") 0,
+            in("rdi") flags, in("rsi") stack_top, in("rdx") 0, in("r10") 0, in("r8") 0,
             in("r12") entry, in("r13") data,
             lateout("rcx") _, lateout("r11") _,
         );
     }
     answer(result)
-}
-
-/// The kernel returns -4095..-1 for an error.
-fn answer(result: isize) -> Result<usize> {
-    if (-4095..0).contains(&result) { Err(Errno(result.unsigned_abs())) } else { Ok(result.unsigned_abs()) }
 }
