@@ -108,17 +108,14 @@ impl Arch {
 
     /// Parses the name of an architecture, or an alias such as `arm64`.
     pub fn parse(name: &str) -> Result<Self, String> {
-        let all = || Self::ALL.map(Self::name).join(", ");
-        Self::named(name).ok_or_else(|| format!("unknown architecture: expected one of {}", all()))
+        let unknown = || format!("unknown architecture: expected one of {}", Self::ALL.map(Self::name).join(", "));
+        Self::named(name).ok_or_else(unknown)
     }
 
     /// Parses the name of an architecture whose guests run.
     pub fn for_guests(name: &str) -> Result<Self, String> {
         let found = Self::named(name).filter(|arch| arch.properties().guest.is_some());
-        found.ok_or_else(|| {
-            let names = Self::with_guests().map(Self::name).collect::<Vec<_>>().join(", ");
-            format!("unsupported architecture: bootling runs guests of {names}")
-        })
+        found.ok_or_else(|| format!("unsupported architecture: bootling runs guests of {}", Self::guest_names()))
     }
 
     /// Returns the architecture in an ELF header, if it is supported.
@@ -173,6 +170,11 @@ impl Arch {
     /// Returns how guests run; those of x86-64 for architectures without guests, which are refused later.
     pub(crate) fn guest(self) -> &'static Guest {
         self.properties().guest.unwrap_or(&x86_64::GUEST)
+    }
+
+    /// Returns the names of the architectures whose guests run.
+    pub(crate) fn guest_names() -> String {
+        Self::with_guests().map(Self::name).collect::<Vec<_>>().join(", ")
     }
 
     /// Returns the architectures whose guests run.

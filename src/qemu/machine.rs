@@ -91,7 +91,7 @@ pub enum MachineError {
     #[error("KVM is required by --accel kvm, but unavailable: {0}")]
     NoKvm(String),
     /// Unsupported guest architecture.
-    #[error("unsupported guest architecture {0}: bootling runs guests of {list}", list = supported())]
+    #[error("unsupported guest architecture {0}: bootling runs guests of {list}", list = Arch::guest_names())]
     Arch(Arch),
     /// The kernel is for another architecture than requested.
     #[error("--arch {requested} does not fit the kernel {origin}, which is for {found}")]
@@ -133,11 +133,6 @@ const KERNEL_MIB: u64 = 160;
 /// Default guest memory.
 const DEFAULT_MIB: u64 = 1024;
 const MIB: u64 = 1 << 20;
-
-/// Returns the architectures whose guests run.
-fn supported() -> String {
-    Arch::with_guests().map(Arch::name).collect::<Vec<_>>().join(", ")
-}
 
 /// Chooses the accelerator. `probe` is called, with its timeout, only if the choice depends on it.
 pub(crate) fn choose_accelerator(

@@ -91,7 +91,7 @@ const MACHINE_TYPES: &[MachineType] = &[
         rom: "bios-microvm.bin",
         ..DEFAULT
     },
-    // The second PL011 requires QEMU 9.1, and is not `ttyAMA1` in all kernels.
+    // A second PL011 requires QEMU 9.1.
     MachineType {
         name: "virt",
         full_name: Some("virt"),

@@ -57,8 +57,7 @@ impl Vmlinux {
 
     /// Searches the loaded segments for the kernel's banner and returns its release.
     pub(crate) fn release(&self, file: &(impl ReadAt + ?Sized)) -> io::Result<Option<String>> {
-        let banner = search(file, &self.loads, |_| true)?;
-        Ok(banner.and_then(|banner| banner.split(' ').next().map(str::to_owned)))
+        release_in(file, &self.loads)
     }
 
     /// Searches the loaded segments for the kernel's banner and returns its text from the release to the end of the line:
@@ -69,8 +68,14 @@ impl Vmlinux {
     }
 }
 
+/// Searches these ranges (offset, length) of a file for the kernel's banner and returns its release.
+pub(crate) fn release_in(file: &(impl ReadAt + ?Sized), ranges: &[(u64, u64)]) -> io::Result<Option<String>> {
+    let banner = search(file, ranges, |_| true)?;
+    Ok(banner.and_then(|banner| banner.split(' ').next().map(str::to_owned)))
+}
+
 /// Returns the first banner that `accepts` in these ranges (offset, length) of a file.
-pub(crate) fn search(
+fn search(
     file: &(impl ReadAt + ?Sized),
     ranges: &[(u64, u64)],
     accepts: impl Fn(&str) -> bool,

@@ -17,7 +17,7 @@ use crate::format::compression::{Compression, Streams};
 use crate::format::elf::{ElfError, is_elf};
 use crate::format::kernel::arm64;
 use crate::format::kernel::bzimage::{BzImage, SetupError};
-use crate::format::kernel::vmlinux::{Vmlinux, search};
+use crate::format::kernel::vmlinux::{Vmlinux, release_in};
 
 /// Number of bytes read from the start of a file. Enough for all headers, including a PE section table.
 const HEAD: u64 = 8192;
@@ -48,7 +48,7 @@ impl Refused {
     }
 }
 
-const GIVE_X86: &str = "pass an x86-64 bzImage (vmlinuz) or vmlinux, or an arm64 Image";
+const GIVE_KERNEL: &str = "pass an x86-64 bzImage (vmlinuz) or vmlinux, or an arm64 Image";
 const GIVE_IMAGE: &str = "pass an arm64 Image (vmlinuz)";
 const UNPACK: &str = "unpack it (gunzip) and pass the Image";
 const INITRD: &str =
@@ -83,14 +83,13 @@ pub(crate) fn search_release(path: &Path) -> Result<Option<String>, KernelError>
     let failed = |source| KernelError::Io { doing: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
-    let banner = search(&file, &[(0, len)], |_| true).map_err(failed)?;
-    Ok(banner.and_then(|banner| banner.split(' ').next().map(str::to_owned)))
+    release_in(&file, &[(0, len)]).map_err(failed)
 }
 
 /// Identifies a file with an x86 boot header.
 fn bzimage(setup: &[u8], len: u64) -> Result<Bootable, Refused> {
     match BzImage::parse(setup, len) {
-        Ok(header) if !header.is_64 => Err(Refused::new("a bzImage for 32-bit x86 (i386)", GIVE_X86)),
+        Ok(header) if !header.is_64 => Err(Refused::new("a bzImage for 32-bit x86 (i386)", GIVE_KERNEL)),
         Ok(header) => Ok(Bootable { kind: ImageKind::BzImage, release: header.release(setup), arch: Arch::X86_64 }),
         Err(error @ SetupError::Truncated { .. }) => {
             Err(Refused::new(format!("a truncated bzImage ({error})"), "copy or build it again"))
@@ -122,7 +121,7 @@ fn elf_image(file: &File) -> std::io::Result<Result<Bootable, Refused>> {
         )));
     }
     if arch != Some(Arch::X86_64) {
-        return Ok(Err(Refused::new(format!("an ELF file for {}", machine()), GIVE_X86)));
+        return Ok(Err(Refused::new(format!("an ELF file for {}", machine()), GIVE_KERNEL)));
     }
     if !found.has_pvh {
         let what = if found.release(file)?.is_some() {
@@ -143,10 +142,10 @@ fn stranger(head: &[u8], len: u64) -> Refused {
         return Refused::new("an empty file", "copy or build it again");
     }
     if at(0, b"MZ") && at(4, b"zimg") {
-        return Refused::new("an EFI zboot image (vmlinuz.efi)", GIVE_X86);
+        return Refused::new("an EFI zboot image (vmlinuz.efi)", GIVE_KERNEL);
     }
     if at(48, b"RISCV") || at(56, b"RSC\x05") {
-        return Refused::new("a RISC-V Image", GIVE_X86);
+        return Refused::new("a RISC-V Image", GIVE_KERNEL);
     }
     if at(0, b"MZ") {
         return pe(head);
@@ -159,10 +158,10 @@ fn stranger(head: &[u8], len: u64) -> Refused {
         (b"070702", "an initrd (newc cpio archive with checksums)", INITRD),
         (b"070707", "a cpio archive in the old format", INITRD),
         (b"\xed\xab\xee\xdb", "an rpm package", "unpack it (rpm2cpio FILE | cpio -id) and pass its vmlinuz"),
-        (b"\x27\x05\x19\x56", "a U-Boot uImage", GIVE_X86),
+        (b"\x27\x05\x19\x56", "a U-Boot uImage", GIVE_KERNEL),
         (b"QFI\xfb", "a qcow2 disk image", "extract the kernel and pass that, or boot the disk"),
-        (b"\xd0\x0d\xfe\xed", "a device tree or FIT image", GIVE_X86),
-        (b"#!", "a script", GIVE_X86),
+        (b"\xd0\x0d\xfe\xed", "a device tree or FIT image", GIVE_KERNEL),
+        (b"#!", "a script", GIVE_KERNEL),
     ] {
         if at(0, magic) {
             return Refused::new(what, advice);
@@ -171,7 +170,7 @@ fn stranger(head: &[u8], len: u64) -> Refused {
     if at(510, &[0x55, 0xaa]) {
         return Refused::new("a disk image or boot sector", "extract the kernel and pass that, or boot the disk");
     }
-    Refused::new("a file of unknown type", GIVE_X86)
+    Refused::new("a file of unknown type", GIVE_KERNEL)
 }
 
 /// Identifies a PE file that is not a Linux image: a UKI or another EFI application.
@@ -183,7 +182,7 @@ fn pe(head: &[u8]) -> Refused {
             "extract the kernel (objcopy -O binary -j .linux) and pass that",
         );
     }
-    Refused::new("an EFI application, not a Linux kernel", GIVE_X86)
+    Refused::new("an EFI application, not a Linux kernel", GIVE_KERNEL)
 }
 
 /// Returns the names of the PE sections whose headers are in `head`.
@@ -221,11 +220,11 @@ fn packed(head: &[u8]) -> Option<Refused> {
     Some(if has(56, b"ARM\x64") {
         Refused::new("a gzip-compressed arm64 Image", UNPACK)
     } else if has(48, b"RISCV") {
-        Refused::new("a gzip-compressed RISC-V Image", GIVE_X86)
+        Refused::new("a gzip-compressed RISC-V Image", GIVE_KERNEL)
     } else if has(0, b"07070") {
         Refused::new("a gzip-compressed initrd", INITRD)
     } else {
-        Refused::new("a gzip-compressed file", GIVE_X86)
+        Refused::new("a gzip-compressed file", GIVE_KERNEL)
     })
 }
 

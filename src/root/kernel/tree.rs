@@ -50,7 +50,7 @@ pub(crate) fn of_image(image: &Path) -> Option<PathBuf> {
 
 /// Returns the paths of the bzImages of a build tree.
 pub(super) fn bzimages(directory: &Path) -> Vec<PathBuf> {
-    images().skip(1).map(|name| directory.join(name)).collect()
+    Arch::X86_64.guest().images.iter().skip(1).map(|name| directory.join(name)).collect()
 }
 
 /// Returns the directory of the build: `directory`, or, for a source tree without an image, the directory that was
