@@ -175,7 +175,9 @@ fn qemu_arguments_that_affect_the_host_require_trust() {
     let done = done.exits(4).says("passing recorded arguments to QEMU");
     assert!(traced.exists() && !done.stderr.contains("run.sh"), "{}", done.stderr);
     assert_eq!(verdict["recorded"]["same"], Value::Null, "unknown without --trust: {verdict}");
-    for option in [&["--kmod", "loop"][..], &["--warm"], &["--firmware-vars", "/dev/null"]] {
+    let settled = ["--arch=x86_64", "--disk=64M", "--net=user", "--publish=8080:80"].map(|option| [option]);
+    let settled = settled.iter().map(|option| &option[..]);
+    for option in [&["--kmod", "loop"][..], &["--warm"], &["--firmware-vars", "/dev/null"]].into_iter().chain(settled) {
         run().env("BOOTLING_WARM", "no").args(option).arg(&path).done().exits(125).says("cannot be used with a bundle");
     }
     run().args(["--trust", "--firmware", "bios"]).arg(&path).done().exits(125).says("was recorded with none");

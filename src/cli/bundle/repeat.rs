@@ -88,6 +88,10 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
         ("--user", args.user.is_some()),
         ("--hostname", args.hostname.is_some()),
         ("--tty", args.tty),
+        ("--arch", args.boot.arch.is_some()),
+        ("--disk", !args.boot.disk.is_empty()),
+        ("--net", args.boot.net.is_some()),
+        ("--publish", !args.boot.publish.is_empty()),
         // A bundle was recorded with a boot, so it is always booted.
         ("--warm", args.typed.has("warm") && args.warm() != Warm::No),
         ("--firmware-vars", args.boot.machine.firmware_vars.is_some()),
