@@ -45,7 +45,8 @@ fn a_foreign_guest_loads_modules_and_reports_them() {
     let line = "grep -q ^loop /proc/modules && modprobe dummy && grep -q ^dummy /proc/modules && pwd";
     let (done, verdict) = program.json(["--warm", "--kmod", "loop", "--run", line]);
     done.exits(0);
-    assert_eq!(verdict["outcome"], "exited", "{verdict}");
+    let loaded = &verdict["modules"][0];
+    assert_eq!((&loaded["name"], &loaded["requested_by"]), (&"dummy".into(), &"modprobe".into()), "{verdict}");
 }
 
 #[test]
