@@ -156,7 +156,7 @@ pub(crate) fn set_environment(job: &mut Job, settings: &[OsString]) -> Result<()
             return Err(VmError::Variable(setting.clone()));
         }
         job.env.retain(|(other, _)| *other != name);
-        user::set_variables(job, value.map(|value| (name, value)));
+        job.set_variables(value.map(|value| (name, value)));
     }
     Ok(())
 }

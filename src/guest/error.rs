@@ -174,6 +174,21 @@ impl From<DeviceError> for VmError {
     }
 }
 
+/// Returns an error and its causes as one line. A cause that the text already ends with is not repeated.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    text
+}
+
 impl VmError {
     /// Adds context to an [`io::Error`]: "failed to `action` `object`".
     pub(crate) fn io(action: &'static str, object: impl Into<String>) -> impl FnOnce(io::Error) -> Self {

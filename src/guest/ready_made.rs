@@ -10,7 +10,6 @@ use std::path::Path;
 use super::compose::{BuildContext, Composition, Drivers, Made, add_modules, apply_run_options, plan};
 use super::devices::GuestDevices;
 use super::preflight::{self, Requests};
-use super::user::set_variables;
 use super::{Listener, RunSpec, VmError};
 use crate::format::compression::Compression;
 use crate::format::newc::{self, ReadError, Rule};
@@ -152,7 +151,7 @@ fn take_over(job: &mut Job, own: Option<Job>, what: &RunWhat) {
             let rest = drivers.split_off(end);
             let own = std::mem::replace(&mut job.modules, drivers);
             job.modules.extend(own.into_iter().filter(|module| module.need != Need::Channel).chain(rest));
-            set_variables(job, asked.env);
+            job.set_variables(asked.env);
         }
         (None, RunWhat::Command(words)) => job.args.clone_from(words),
         (None, RunWhat::Line(line)) => job.args = vec!["/bin/sh".into(), "-c".into(), line.clone()],

@@ -64,7 +64,7 @@ pub(super) fn apply(job: &mut Job, facts: &[Fact], typed: &str) -> Result<(), Vm
     let name = found.map_or(user, |entry| entry.name);
     let home = found.map(|entry| entry.home).filter(|home| !home.is_empty()).unwrap_or("/");
     let variables = [("HOME", home), ("USER", name), ("LOGNAME", name)];
-    set_variables(job, variables.map(|(name, value)| (name.into(), OsString::from(value))));
+    job.set_variables(variables.map(|(name, value)| (name.into(), OsString::from(value))));
     job.user = Some(Credentials { uid, groups });
     Ok(())
 }
@@ -120,14 +120,6 @@ pub(super) fn set_hosts(facts: &mut [Fact], old: &str, new: &str) {
             let text = String::from_utf8_lossy(text).replace(old, new);
             *content = Content::Bytes(text.into_bytes().into());
         }
-    }
-}
-
-/// Sets variables of a job's environment; each name occurs once.
-pub(crate) fn set_variables(job: &mut Job, variables: impl IntoIterator<Item = (OsString, OsString)>) {
-    for (name, value) in variables {
-        job.env.retain(|(other, _)| *other != name);
-        job.env.push((name, value));
     }
 }
 

@@ -46,6 +46,16 @@ pub(crate) struct Job {
     pub(crate) autoload: bool,
 }
 
+impl Job {
+    /// Sets variables of the environment; each name occurs once.
+    pub(crate) fn set_variables(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+        for (name, value) in variables {
+            self.env.retain(|(other, _)| *other != name);
+            self.env.push((name, value));
+        }
+    }
+}
+
 /// A user and its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Credentials {

@@ -4,6 +4,7 @@ use super::manifest::{Ending, Patterns, Test};
 use super::report::sanitize::tail;
 use super::report::{Attempt, Part, PartResult, STREAM_LIMIT, StartMode, Status, Times};
 use super::tap_parser;
+use crate::guest::error::with_causes;
 use crate::guest::health::{Finding, Rules};
 use crate::guest::plain::blanked;
 use crate::guest::verdict::{Outcome, code, crash, is_of_crash, signal_name};
@@ -274,16 +275,7 @@ fn attempt_of(output: &Output, boot: StartMode) -> Attempt {
 
 /// Converts an error to an attempt that could not be tested.
 pub(crate) fn could_not_test(error: &VmError) -> Attempt {
-    let mut cause = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        let text = error.to_string();
-        if !cause.ends_with(&text) {
-            cause.push_str(": ");
-            cause.push_str(&text);
-        }
-        source = error.source();
-    }
+    let cause = with_causes(error);
     let (outcome, exit_code, console) = match error {
         VmError::NotBooted { outcome, console } => {
             (Some(outcome.name().to_owned()), outcome.exit_code(), console.clone())

@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::format::protocol::modules::{MAX_MODULES, Weight};
+use crate::guest::error::with_causes;
 use crate::root::directory::Root;
 use crate::root::fact::{Content, Node};
 use crate::root::kernel::Kernel;
@@ -135,7 +136,7 @@ impl ModuleSource {
                 None => OsStr::from_bytes(parameters).to_owned(),
             },
         };
-        let failed = |error: &dyn Error| Resolution::Failed { why: one_line(error) };
+        let failed = |error: &dyn Error| Resolution::Failed { why: with_causes(error) };
         let root = match Root::new(&self.root) {
             Ok(root) => root,
             Err(error) => return failed(&error),
@@ -177,17 +178,6 @@ fn read(content: &Content) -> io::Result<Arc<[u8]>> {
         Content::Static(bytes) => (*bytes).into(),
         Content::Host { path, .. } => std::fs::read(path)?.into(),
     })
-}
-
-/// Returns an error and its causes as one line.
-fn one_line(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 const fn weight(need: Need) -> Weight {
