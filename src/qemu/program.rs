@@ -82,34 +82,28 @@ impl Qemu {
         };
         Ok(Self { path, facts })
     }
-}
 
-impl Qemu {
     /// Returns the ROM search directories in order; empty if QEMU does not report them. The result is kept in `cache`.
     pub(crate) fn data(&self, cache: &Cache) -> Vec<PathBuf> {
-        let Ok(metadata) = fs::metadata(&self.path) else { return Vec::new() };
-        let asked = cache.file::<Failed>(&Key::of_file("qemu data 1", &self.path, &metadata), |file| {
-            // A failed query is cached too, and not repeated.
-            let told = answer(&self.path, &["-L", "help"]).ok().filter(|(status, _)| status.success());
-            let places = told.map(|(_, places)| places).unwrap_or_default();
-            file.write_all(places.as_bytes()).map_err(|_| Failed::Keeping)
-        });
-        let places = asked.ok().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
-        places.lines().map(PathBuf::from).collect()
+        self.query("qemu data 1", &["-L", "help"], cache).lines().map(PathBuf::from).collect()
     }
-}
 
-impl Qemu {
     /// Returns true unless the program reports that it was built without user-mode networks. The result is kept in `cache`.
     pub(crate) fn has_slirp(&self, cache: &Cache) -> bool {
-        let Ok(metadata) = fs::metadata(&self.path) else { return true };
-        let asked = cache.file::<Failed>(&Key::of_file("qemu netdevs 1", &self.path, &metadata), |file| {
-            let told = answer(&self.path, &["-netdev", "help"]).ok().filter(|(status, _)| status.success());
-            let names = told.map(|(_, names)| names).unwrap_or_default();
-            file.write_all(names.as_bytes()).map_err(|_| Failed::Keeping)
-        });
-        let names = asked.ok().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+        let names = self.query("qemu netdevs 1", &["-netdev", "help"], cache);
         names.is_empty() || names.lines().any(|name| name.trim() == "user")
+    }
+
+    /// Returns the output of a query, which is kept in `cache` as the entry `kind` of this program; empty if it failed.
+    fn query(&self, kind: &str, arguments: &[&str], cache: &Cache) -> String {
+        let Ok(metadata) = fs::metadata(&self.path) else { return String::new() };
+        let asked = cache.file::<Failed>(&Key::of_file(kind, &self.path, &metadata), |file| {
+            // A failed query is cached too, and not repeated.
+            let output = answer(&self.path, arguments).ok().filter(|(status, _)| status.success());
+            let text = output.map(|(_, text)| text).unwrap_or_default();
+            file.write_all(text.as_bytes()).map_err(|_| Failed::Keeping)
+        });
+        asked.ok().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default()
     }
 }
 
