@@ -76,7 +76,7 @@ pub(crate) struct RunArgs {
     /// Set a variable in the command's environment; without =VALUE, pass the host's value on. May be repeated.
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub(super) env: Vec<OsString>,
-    /// Run the command as this user: a name or a number, with its groups, or with GROUPs of its own. Names are those of the
+    /// Run the command as this user: a name or a number, with its groups, or with these GROUPs. Names are those of the
     /// image's /etc/passwd and /etc/group (root, nobody, and what --copy adds). HOME, USER and LOGNAME are set accordingly.
     #[arg(long, value_name = "USER[:GROUP[,GROUP...]]")]
     pub(super) user: Option<String>,

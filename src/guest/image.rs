@@ -25,7 +25,7 @@ pub fn plan(
         Some(_) | None => arch_of(root)?,
     };
     let image = pid1::image(arch).ok_or(VmError::NoPid1(arch))?;
-    // There is no host when somebody boots the initrd.
+    // The initrd boots without a host that could provide modules.
     let mut composition = compose(root, &InitrdSpec { autoload: false, ..spec.clone() }, arch)?;
     if let Some(kernel) = kernel {
         let context = BuildContext { root, kernel, tables: &ModuleTables::default() };

@@ -50,7 +50,7 @@ pub enum FetchError {
         /// The last lines of its output.
         output: String,
     },
-    /// No kernel depends on the package, and it is none.
+    /// Neither a kernel, nor a meta-package that depends on one.
     #[error("{package} is not a kernel: it neither starts with linux-image- nor depends on such a package")]
     NoKernel {
         /// The package.

@@ -19,7 +19,7 @@ use crate::qemu::machine_type::{MachineType, VirtioBus};
 use crate::qemu::spec::BootSpec;
 use crate::sys::is_locked;
 
-/// Bytes of an image that QEMU locks while it writes to it, and while nobody else may write to it (`block/file-posix.c`).
+/// Bytes of an image that QEMU locks while it writes to it, and while it allows no other writer (`block/file-posix.c`).
 const LOCKS: [i64; 2] = [101, 201];
 
 /// Checks the requested devices of a machine.
@@ -101,7 +101,7 @@ fn check_image(request: &DiskRequest, path: &Path, mut file: &File) -> Result<(F
     let disk = || request.to_string();
     let failed = |source| opening(request, path, source);
     let is_kept = matches!(request.source, DiskSource::Image { writes: Writes::Kept, .. });
-    // A writer excludes everybody; a reader excludes writers.
+    // A writer excludes all other users; a reader excludes writers.
     let locks = if is_kept { &LOCKS[..] } else { &LOCKS[..1] };
     for at in locks {
         if is_locked(file, *at).map_err(failed)? {
