@@ -229,6 +229,9 @@ impl VmError {
             Self::Gone(_) => Some("`Vm::restart` starts it again"),
             Self::Disk(error) => error.advice(),
             Self::Device(error) => error.advice(),
+            Self::Userland(UserlandError::WrongArch { .. }) => {
+                Some("use --sysroot with a root of the guest's architecture; bootling fetch root --arch ARCH gets one")
+            }
             Self::Root(_)
             | Self::Kernel(_)
             | Self::Machine(_)

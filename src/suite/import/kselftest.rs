@@ -59,7 +59,7 @@ pub fn manifest(tree: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Resul
     let path = tree.join(LIST);
     let list = read(&path)?.ok_or_else(|| ImportError::NoSuite {
         directory: tree.clone(),
-        kind: "installed kselftest tree",
+        kind: "an installed kselftest tree",
         expected: LIST,
     })?;
     let mut collections: HashMap<&str, Collection> = HashMap::new();
@@ -282,7 +282,7 @@ mod tests {
             let error = text(dir.path()).expect_err("refused").to_string();
             error.replace(&*dir.path().to_string_lossy(), "/T")
         };
-        assert_eq!(error(&[]), "/T is no installed kselftest tree: kselftest-list.txt not found");
+        assert_eq!(error(&[]), "/T is not an installed kselftest tree: kselftest-list.txt not found");
         assert_eq!(error(&[(LIST, 0o644, "\n")]), "/T/kselftest-list.txt lists no tests");
         let invalid = error(&[(LIST, 0o644, "a:b\ntimers\n")]);
         assert_eq!(invalid, "/T/kselftest-list.txt:2: expected COLLECTION:TEST, found \"timers\"");

@@ -24,11 +24,11 @@ pub enum ImportError {
         source: io::Error,
     },
     /// The directory does not contain such a suite.
-    #[error("{} is no {kind}: {} not found", directory.display(), expected)]
+    #[error("{} is not {kind}: {} not found", directory.display(), expected)]
     NoSuite {
         /// The directory.
         directory: PathBuf,
-        /// Kind of suite.
+        /// Kind of suite, with its article.
         kind: &'static str,
         /// File that is missing.
         expected: &'static str,
