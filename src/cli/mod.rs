@@ -46,6 +46,10 @@ use std::time::Instant;
 
 use clap::{Command, CommandFactory, Parser, Subcommand};
 
+use bootling::guest::verdict::code;
+use bootling::root::fetch::FetchError;
+use bootling::suite::import::ImportError;
+
 /// Exit code for failures of bootling itself.
 const FAILED: u8 = 125;
 
@@ -120,10 +124,19 @@ pub(crate) fn main() -> ExitCode {
     done.map_or_else(
         |error| {
             output::fail(&error);
-            ExitCode::from(FAILED)
+            ExitCode::from(exit_code(&error))
         },
         ExitCode::from,
     )
+}
+
+/// Returns the exit code of an error: of a signal, if one ended the programs that were running, such as apt or make.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let signal = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(FetchError::Interrupted(signal)), _) | (_, Some(ImportError::Interrupted(signal))) => *signal,
+        _ => return FAILED,
+    };
+    code::SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(0))
 }
 
 fn run_verb(verb: Verb, start: Instant) -> anyhow::Result<u8> {

@@ -5,10 +5,12 @@
 //! keys are the host's (`/etc/apt`), and apt verifies signatures. The results are entries of the cache: they are fetched once.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::arch::Arch;
 use crate::cache::{Cache, CacheError, Key};
@@ -202,11 +204,11 @@ impl Apt {
     fn run(&mut self, program: &'static str, arguments: &[&str], doing: &str) -> Result<String, FetchError> {
         let path = self.directory.path().to_owned();
         let failed = |source| FetchError::Io { doing: "run apt in", path: path.clone(), source };
-        let [out, err] = ["out", "err"].map(|name| path.join(name));
+        let (out, err) = (in_memory().map_err(failed)?, in_memory().map_err(failed)?);
         let mut command = Command::new(program);
         command.arg("-q").args(arguments).current_dir(path.join("packages")).stdin(Stdio::null());
         command.env("APT_CONFIG", path.join("apt.conf")).env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");
-        command.stdout(File::create(&out).map_err(failed)?).stderr(File::create(&err).map_err(failed)?);
+        command.stdout(out.try_clone().map_err(failed)?).stderr(err.try_clone().map_err(failed)?);
         let mut process = Process::start(&mut command, &[]).map_err(|source| FetchError::NoApt { program, source })?;
         let status = loop {
             if let Some(status) = process.exit().map_err(failed)? {
@@ -216,17 +218,16 @@ impl Apt {
                 return Err(FetchError::Interrupted(signal));
             }
         };
-        let output = fs::read(&out).map_err(failed)?;
-        let errors = String::from_utf8_lossy(&fs::read(&err).map_err(failed)?).into_owned();
+        let (output, errors) = (text(out).map_err(failed)?, text(err).map_err(failed)?);
         // apt-get update succeeds if it cannot reach a source, and warns.
-        let is_incomplete = doing.starts_with("update") && errors.contains("W: Failed to fetch");
+        let is_incomplete = errors.contains("W: Failed to fetch");
         if !status.success() || is_incomplete {
             let lines = errors.lines().filter(|line| line.starts_with("E:") || line.starts_with("W:"));
             let lines: Vec<&str> = lines.take(5).collect();
             let output = if lines.is_empty() { format!("{program}: {status}") } else { lines.join("; ") };
             return Err(FetchError::Apt { doing: doing.to_owned(), output });
         }
-        Ok(String::from_utf8_lossy(&output).into_owned())
+        Ok(output)
     }
 
     /// Returns the package with the image of a kernel: `package`, or the one that the meta-package depends on.
@@ -273,6 +274,19 @@ impl Apt {
         }
         Ok(())
     }
+}
+
+/// Creates a file for output that a full disk does not hide.
+fn in_memory() -> io::Result<File> {
+    Ok(memfd_create("apt", MemfdFlags::CLOEXEC)?.into())
+}
+
+/// Returns the text in a file.
+fn text(mut file: File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Unpacks the files of a package below `into`. Skips what only root can create, and names that lead elsewhere.
