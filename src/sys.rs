@@ -8,11 +8,49 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::os::unix::thread::JoinHandleExt;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use memmap2::MmapMut;
+
+/// True if the process was started without a standard output.
+static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Returns true if the program was started with standard output closed (`>&-`). Writes to it fail then, as on a full
+/// disk.
+pub fn stdout_was_closed() -> bool {
+    STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
+}
+
+/// Calls [`replace_closed_stdout`] before `main`, and before the standard library opens `/dev/null` in place of closed
+/// standard streams, where output is lost without an error. Only the program does this, not programs with this library.
+#[cfg(feature = "cli")]
+#[used]
+// SAFETY: the C runtime calls each function in this section once, before main, when the process has one thread. This
+// one only uses system calls and an atomic variable.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = replace_closed_stdout;
+
+/// Opens `/dev/full` as standard output if it is closed.
+#[cfg(feature = "cli")]
+extern "C" fn replace_closed_stdout() {
+    // SAFETY: these system calls access no memory of this process, except for a constant string; a descriptor is closed
+    // only if it was opened here.
+    unsafe {
+        if libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) != -1 {
+            return;
+        }
+        STDOUT_WAS_CLOSED.store(true, Ordering::Relaxed);
+        // The lowest free number may be that of standard input. Without /dev/full, only the flag remains.
+        let full = libc::open(c"/dev/full".as_ptr(), libc::O_WRONLY);
+        if full != -1 && full != libc::STDOUT_FILENO {
+            libc::dup2(full, libc::STDOUT_FILENO);
+            libc::close(full);
+        }
+    }
+}
 
 /// Starts `command` in a new process group and lets it inherit `keep` under the same numbers.
 ///

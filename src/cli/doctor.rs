@@ -8,6 +8,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
+use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
@@ -64,6 +65,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
         } else {
             kernel::print(&mut out, &report)?;
         }
+        out.flush().context("failed to write to standard output")?;
         return Ok(code(report.usable));
     }
     let findings = check_all()?;
@@ -77,6 +79,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
             print(&mut out, finding)?;
         }
     }
+    out.flush().context("failed to write to standard output")?;
     Ok(code(healthy))
 }
 

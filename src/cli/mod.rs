@@ -1,6 +1,6 @@
 //! The command line: each verb's module parses its arguments, calls the library and prints the result.
 //!
-//! Exit codes: the verb's own; 125 if bootling fails; 2 for usage errors. Usage errors of `run` exit with 125, so that
+//! Exit codes: the verb's own; 125 if bootling fails or its output is lost; 2 for usage errors. Usage errors of `run` exit with 125, so that
 //! `git bisect run` skips the commit, or with 128 if `--bisect` is given, so that it aborts.
 
 mod bisect;
@@ -40,6 +40,7 @@ mod warm;
 mod watch;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -121,13 +122,16 @@ pub(crate) fn main() -> ExitCode {
         Ok(verb) => run_verb(verb, start),
         Err(error) => return usage(&error, &words),
     };
-    done.map_or_else(
-        |error| {
-            output::fail(&error);
-            ExitCode::from(exit_code(&error))
-        },
-        ExitCode::from,
-    )
+    let code = done.unwrap_or_else(|error| {
+        output::fail(&error);
+        exit_code(&error)
+    });
+    ExitCode::from(output_code(code))
+}
+
+/// Returns the exit code of a verb, which is not 0 if its output was lost.
+fn output_code(code: u8) -> u8 {
+    if output::report_lost() && code == 0 { FAILED } else { code }
 }
 
 /// Returns the exit code of an error: of a signal, if one ended the programs that were running, such as apt or make.
@@ -175,12 +179,16 @@ fn programs() -> [Command; 3] {
 
 /// Prints help, version or a usage error, and returns the exit code.
 fn usage(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    if error.exit_code() == 0 {
+        // Help and version. The last writer reports a failure, below.
+        let _ = write!(output::stdout(), "{}", error.render().ansi());
+        return ExitCode::from(output_code(0));
+    }
     // A closed standard error leaves no way to report this.
     let _ = error.print();
     let to_run = words.get(1).is_some_and(|word| word == "run" || word == "watch");
     let bisects = words.iter().take_while(|word| *word != "--").any(|word| word == "--bisect");
     match error.exit_code() {
-        0 => ExitCode::SUCCESS,
         // The arguments are wrong for every commit: 128 makes git abort.
         _ if to_run && bisects => ExitCode::from(WRONG_FOR_GIT),
         _ if to_run => ExitCode::from(FAILED),

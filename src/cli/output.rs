@@ -1,7 +1,10 @@
-//! Terminal output: standard output that tolerates a closed pipe, notes, and errors with one line of advice.
+//! Terminal output: standard output that tolerates a closed pipe and loses nothing silently, notes, and errors with one
+//! line of advice.
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -12,6 +15,7 @@ use bootling::disk::opened::OpenError;
 use bootling::disk::signing::SignerError;
 use bootling::disk::stamp::StampError;
 use bootling::guest::VmError;
+use bootling::sys::stdout_was_closed;
 
 /// Bytes that a pipe accepts without blocking if it polls writable (`pipe(7)`, `PIPE_BUF`).
 const PIECE: usize = 4096;
@@ -20,44 +24,85 @@ const PIECE: usize = 4096;
 pub(crate) fn stdout() -> impl Write {
     // Colors are only written if supported (NO_COLOR, CLICOLOR_FORCE, no terminal).
     let out = anstream::AutoStream::auto(io::stdout());
-    BufWriter::new(Patient { out, gone: false })
+    BufWriter::new(Stdout { out, reader: Reader::MayLeave })
 }
 
 /// Returns standard output for the content of a file, without interpretation of escape sequences.
 pub(crate) fn content() -> impl Write {
-    BufWriter::new(Patient { out: io::stdout(), gone: false })
+    BufWriter::new(Stdout { out: io::stdout(), reader: Reader::MayLeave })
 }
 
-/// Writer that ignores EPIPE.
-struct Patient<W> {
+/// Returns standard output for a machine-readable report, which a closed reader loses.
+pub(crate) fn report() -> impl Write {
+    BufWriter::new(Stdout { out: io::stdout(), reader: Reader::MustStay })
+}
+
+/// The first failure to write standard output. The verb's error does not always show it: `serde_json` hides the cause,
+/// other errors name the file that was read, and a buffer that is dropped has no error.
+static LOST: OnceLock<Lost> = OnceLock::new();
+
+struct Lost {
+    cause: String,
+    is_reported: AtomicBool,
+}
+
+/// Prints an error if output was lost, unless another error has reported it. Returns true if output was lost.
+pub(crate) fn report_lost() -> bool {
+    let Some(lost) = LOST.get() else { return false };
+    if !lost.is_reported.swap(true, Ordering::Relaxed) {
+        print_error(&format!("failed to write to standard output: {}", lost.cause));
+    }
+    true
+}
+
+/// Reader at the other end of standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// It may close its end (EPIPE); further output is dropped.
+    MayLeave,
+    /// It must read everything.
+    MustStay,
+    /// It has closed its end.
+    Gone,
+}
+
+/// Standard output that handles a closed reader and records failures.
+struct Stdout<W> {
     out: W,
-    gone: bool,
+    reader: Reader,
 }
 
-impl<W: Write> Patient<W> {
-    fn forgive<T>(&mut self, result: io::Result<T>, instead: T) -> io::Result<T> {
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.gone = true;
-                Ok(instead)
+impl<W: Write> Stdout<W> {
+    fn judge<T>(&mut self, result: io::Result<T>, instead: T) -> io::Result<T> {
+        let error = match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.reader == Reader::MayLeave => {
+                self.reader = Reader::Gone;
+                return Ok(instead);
             }
-            result => result,
-        }
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => error,
+            result => return result,
+        };
+        let error = if stdout_was_closed() { io::Error::other("it is closed") } else { error };
+        // The first failure is kept.
+        let _ = LOST.set(Lost { cause: error.to_string(), is_reported: AtomicBool::new(false) });
+        Err(error)
     }
 }
 
-impl<W: Write> Write for Patient<W> {
+impl<W: Write> Write for Stdout<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.gone {
+        if self.reader == Reader::Gone {
             return Ok(bytes.len());
         }
-        let written = self.out.write(bytes);
-        self.forgive(written, bytes.len())
+        // On a system without /dev/full, the standard library has opened /dev/null.
+        let closed = || Err(io::ErrorKind::NotConnected.into());
+        let written = if stdout_was_closed() { closed() } else { self.out.write(bytes) };
+        self.judge(written, bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let flushed = self.out.flush();
-        self.forgive(flushed, ())
+        self.judge(flushed, ())
     }
 }
 
@@ -102,14 +147,23 @@ pub(crate) fn advised(error: impl Advised) -> anyhow::Error {
     }
 }
 
-/// Prints `error:` with all causes in one line, and the advice below it, if any.
+/// Prints `error:` with all causes in one line, and the advice below it, if any. Lost output is reported as such, once.
 pub(crate) fn fail(error: &anyhow::Error) {
-    let label = AnsiColor::Red.on_default().bold();
-    to_stderr(&format!("{label}error:{label:#} {}\n", one_line(error)));
+    let line = one_line(error);
+    if LOST.get().is_some_and(|lost| line.contains(&lost.cause)) {
+        report_lost();
+        return;
+    }
+    print_error(&line);
     if let Some(Advice(advice)) = error.downcast_ref() {
         let label = Style::new().bold();
         to_stderr(&format!("{label}advice:{label:#} {advice}\n"));
     }
+}
+
+fn print_error(line: &str) {
+    let label = AnsiColor::Red.on_default().bold();
+    to_stderr(&format!("{label}error:{label:#} {line}\n"));
 }
 
 /// Formats an error and its causes, omitting causes that the preceding text already contains.

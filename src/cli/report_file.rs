@@ -35,7 +35,10 @@ impl ReportFile {
         let mut bytes = Vec::new();
         make(&mut bytes).with_context(failed)?;
         match output {
-            None => std::io::stdout().write_all(&bytes).with_context(failed),
+            None => {
+                let mut out = super::output::report();
+                out.write_all(&bytes).and_then(|()| out.flush()).with_context(failed)
+            }
             Some(mut output) => {
                 output.write_all(&bytes).with_context(failed)?;
                 output.finish().with_context(failed)

@@ -320,5 +320,6 @@ pub(super) fn on_terminal() -> bool {
 fn print_command(prepared: &Prepared) -> anyhow::Result<()> {
     let mut line = prepared.shell_command().map_err(output::advised)?.into_encoded_bytes();
     line.push(b'\n');
-    std::io::stdout().write_all(&line).context("failed to write the command line")
+    let mut out = output::content();
+    out.write_all(&line).and_then(|()| out.flush()).context("failed to write the command line")
 }

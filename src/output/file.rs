@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use tempfile::{NamedTempFile, TempPath};
 
 use super::WriteError;
+use crate::sys::stdout_was_closed;
 
 /// Maximum number of temporary names to try. Killed processes with the same process ID may have left files.
 const ATTEMPTS: u32 = 100;
@@ -93,6 +94,9 @@ impl Write for Output {
 impl Target {
     fn open(path: &Path) -> io::Result<Self> {
         if path == "-" {
+            if stdout_was_closed() {
+                return Err(io::Error::other("it is closed"));
+            }
             let stdout = io::stdout();
             if stdout.is_terminal() {
                 return Err(io::Error::other("refusing to write binary data to a terminal"));

@@ -90,6 +90,25 @@ fn output_that_cannot_be_written_is_not_success() {
 }
 
 #[test]
+fn output_to_a_closed_standard_output_is_not_success() {
+    let test = "output_to_a_closed_standard_output_is_not_success";
+    let Some(kernel) = Kernel::Cloud612.or_skip(test) else { return };
+    // Runs the program without a standard output.
+    let run = |words: &[&str]| {
+        let program = Program::of("/bin/sh").args(["-c", "exec \"$0\" \"$@\" >&-", env!("CARGO_BIN_EXE_bootling")]);
+        program.args(["run", "--kernel"]).arg(&kernel).args(words).done()
+    };
+    run(&["--", "echo", "hi"]).exits(125).says("standard output: it is closed");
+    run(&["--json", "-", "--", "true"]).exits(125).says("error: failed to write to standard output: it is closed\n");
+    run(&["--print-command", "--", "true"])
+        .exits(125)
+        .says("error: failed to write to standard output: it is closed\n");
+    // Nothing is lost of a command without output, and a guest's failure has precedence.
+    run(&["--", "true"]).exits(0);
+    run(&["--json", "-", "--run", "exit 7"]).exits(7).says("standard output: it is closed");
+}
+
+#[test]
 fn the_console_is_written_to_the_given_file() {
     let Some(program) = Program::run(Kernel::Cloud612, "the_console_is_written_to_the_given_file") else { return };
     let dir = crate::support::program::scratch();

@@ -72,7 +72,12 @@ pub(crate) fn scratch() -> tempfile::TempDir {
 impl Program {
     /// Creates a call without arguments. The cache is shared by all tests, so that each package is unpacked once.
     pub(crate) fn new() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bootling"));
+        Self::of(env!("CARGO_BIN_EXE_bootling"))
+    }
+
+    /// Creates a call of another program that starts bootling, without arguments.
+    pub(crate) fn of(program: &str) -> Self {
+        let mut command = Command::new(program);
         command.env("BOOTLING_CACHE_DIR", build_dir().join("test-cache")).env("LC_ALL", "C").process_group(0);
         Self { command, stdin: Vec::new(), limit: LIMIT }
     }

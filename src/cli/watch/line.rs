@@ -60,7 +60,7 @@ impl Lines {
     pub(crate) fn new(current_dir: PathBuf, json: Option<&Path>) -> anyhow::Result<Self> {
         let json = json.map(|path| {
             let out: Box<dyn Write> = if path.as_os_str() == "-" {
-                Box::new(std::io::stdout())
+                Box::new(output::report())
             } else {
                 let file = File::options().append(true).create(true).open(path);
                 Box::new(file.with_context(|| format!("failed to write results to {}", path.display()))?)

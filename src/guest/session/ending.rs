@@ -9,6 +9,7 @@ use super::{Opening, QEMU_LINES, QUIT_GRACE, Session, Watch};
 use crate::guest::health::HealthSummary;
 use crate::guest::outlet::{Captured, Outlet};
 use crate::guest::transcript::{Event, Goal, KernelTraits, Transcript};
+use crate::sys::stdout_was_closed;
 
 /// Time that a reader of bootling's output, or QEMU's end, gets in any case.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -18,6 +19,7 @@ impl Session<'_> {
         match self.out.flush() {
             Ok(()) if self.out.is_closed() => self.end(Event::OutputClosed),
             Ok(()) => {}
+            Err(_) if stdout_was_closed() => self.end(Event::OutputFailed("standard output: it is closed".to_owned())),
             Err(error) => self.end(Event::OutputFailed(format!("standard output: {error}"))),
         }
     }
