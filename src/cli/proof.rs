@@ -28,9 +28,9 @@ use self::stop::Stop;
 use super::output;
 use bootling::format::SectorSize;
 use bootling::format::bootsector::Found;
+use bootling::format::terminal_text;
 use bootling::guest::disk::{Disk, DiskOptions, References, Unpacking, disk_machine};
 use bootling::guest::expect::Expectations;
-use bootling::guest::plain;
 use bootling::guest::screen::ScreenRequest;
 use bootling::guest::session::{Foreground, Watch};
 use bootling::guest::transcript::Transcript;
@@ -288,7 +288,7 @@ fn try_out(
     }
     let mut text = Vec::new();
     console.as_file().take(CONSOLE_BYTES).read_to_end(&mut text).context("failed to read the console")?;
-    let lines = plain::lines(&text);
+    let lines = terminal_text::lines(&text);
     let (holds, says) = match (trial, &outcome, expected) {
         (Trial::Uefi | Trial::OtherUefi, Outcome::Expected { line }, _) => claims.ending.says(line),
         (Trial::Loader, Outcome::Expected { line }, _) => (true, format!("the boot loader started: {line}")),

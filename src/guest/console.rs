@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::transcript::ConsoleSigns;
+use crate::format::guest_text;
 use crate::format::protocol::frame::GIVING_UP;
 
 /// Number of lines kept: a fault with its registers, the panic that follows, and some lines before them.
@@ -41,7 +42,7 @@ impl Console {
 
     /// Last lines so far, including an unfinished line.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let unfinished = Some(printable(&self.line)).filter(|line| !line.is_empty());
+        let unfinished = Some(guest_text::line(&self.line)).filter(|line| !line.is_empty());
         self.lines.iter().cloned().chain(unfinished).collect()
     }
 
@@ -65,7 +66,7 @@ impl Console {
     }
 
     fn end_line(&mut self) {
-        let line = printable(&self.line);
+        let line = guest_text::line(&self.line);
         self.line.clear();
         if self.signs.panic.is_none() {
             self.signs.panic = PANIC.iter().find_map(|words| kernel_says(&line, words)).map(str::to_owned);
@@ -87,31 +88,6 @@ impl Console {
     }
 }
 
-/// Formats a line as text: removes escape sequences and control characters, and replaces invalid UTF-8.
-pub(crate) fn printable(line: &[u8]) -> String {
-    let mut kept = Vec::with_capacity(line.len());
-    let mut bytes = line.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            // ECMA-48: ESC [ parameters final, other sequences are two bytes.
-            0x1b => {
-                if bytes.next() == Some(b'[') {
-                    while bytes.next().is_some_and(|next| !(0x40..=0x7e).contains(&next)) {}
-                }
-            }
-            b'\t' => kept.push(b' '),
-            0..=0x1f | 0x7f => {}
-            _ => kept.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&kept)
-        .chars()
-        .filter(|letter| !letter.is_control())
-        .collect::<String>()
-        .trim_end()
-        .to_owned()
-}
-
 /// Returns the part of a line that starts with the kernel message `words`. The message must be at the start of the
 /// line, or after the `] ` of a timestamp, which unrelated output on the same line may precede.
 fn kernel_says<'line>(line: &'line str, words: &str) -> Option<&'line str> {
@@ -121,7 +97,7 @@ fn kernel_says<'line>(line: &'line str, words: &str) -> Option<&'line str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Console, LINE_BYTES, LINES, kernel_says, printable};
+    use super::{Console, LINE_BYTES, LINES, kernel_says};
 
     #[test]
     fn kernel_messages_are_detected_after_timestamps() {
@@ -167,11 +143,6 @@ mod tests {
         let (lines, _) = console.finish();
         assert_eq!(lines.len(), LINES);
         assert!(lines.iter().all(|line| line.len() <= LINE_BYTES));
-    }
-
-    #[test]
-    fn escape_sequences_never_reach_the_terminal() {
-        assert_eq!(printable(b"a\x1b[31mred\x1b[0m\x07\x1b]\x00b\x9b\r"), "aredb\u{fffd}");
     }
 
     #[test]

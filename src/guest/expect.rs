@@ -6,7 +6,8 @@
 
 use regex::bytes::Regex;
 
-use super::plain::{Piece, Plain};
+use crate::format::guest_text;
+use crate::format::terminal_text::{Piece, Plain};
 
 /// Maximum length of the part of a line that is matched, in bytes.
 const LINE: usize = 8 * 1024;
@@ -172,7 +173,7 @@ impl Expectations {
     }
 
     fn said(&self) -> String {
-        let mut said = super::console::printable(&self.line);
+        let mut said = guest_text::line(&self.line);
         if let Some((at, _)) = said.char_indices().nth(512) {
             said.truncate(at);
         }

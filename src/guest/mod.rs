@@ -31,7 +31,6 @@ pub(crate) mod options;
 pub(crate) mod outlet;
 pub(crate) mod output;
 pub(crate) mod persistent;
-pub mod plain;
 pub(crate) mod platform;
 pub(crate) mod prebuilt;
 pub mod preflight;

@@ -1,12 +1,12 @@
 //! Judges attempts by outcome, output, console, kernel health and parts, and cells by their attempts. Pure.
 
 use super::manifest::{Ending, Patterns, Test};
-use super::report::sanitize::tail;
 use super::report::{Attempt, Part, PartResult, STREAM_LIMIT, StartMode, Status, Times};
 use super::tap_parser;
+use crate::format::guest_text::one_line;
+use crate::format::guest_text::tail;
 use crate::guest::error::with_causes;
 use crate::guest::health::{Finding, Rules};
-use crate::guest::plain::blanked;
 use crate::guest::verdict::{Outcome, code, crash, is_of_crash, signal_name};
 use crate::guest::{Output, VmError};
 
@@ -312,8 +312,8 @@ pub(crate) fn can_reuse_guest(output: &Output) -> bool {
 fn quote_line(line: &str) -> String {
     let line = line.trim();
     match line.char_indices().nth(MAX_QUOTED) {
-        Some((end, _)) => format!("{}...", blanked(&line[..end])),
-        None => blanked(line),
+        Some((end, _)) => format!("{}...", one_line(&line[..end])),
+        None => one_line(line),
     }
 }
 

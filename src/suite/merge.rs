@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::report::{CellReport, Header, Report, Shard, Status, one_line};
+use super::report::{CellReport, Header, Report, Shard, Status};
+use crate::format::guest_text::one_line;
 
 /// A report and its source.
 #[derive(Debug, Clone, PartialEq)]

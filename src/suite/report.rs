@@ -6,7 +6,6 @@ mod html;
 pub mod jsonl;
 mod junit;
 mod ktap;
-pub(crate) mod sanitize;
 pub(crate) mod schema;
 mod standing;
 mod story;
@@ -18,7 +17,6 @@ use super::baseline::Comparison;
 
 pub(crate) use self::date::day;
 pub use self::expectation::{Expectation, ExpectationKind};
-pub(crate) use self::sanitize::{one_line, plain};
 pub use self::schema::{
     Attempt, CellReport, FORMAT, Header, Part, PartResult, Report, STREAM_LIMIT, Shard, StartMode, Status, Times,
     VERSION,

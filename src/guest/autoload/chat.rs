@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::provider::Provided;
 use super::record::{KILLED, LoadedModule, Requester};
 use super::reply::{end, send};
+use crate::format::guest_text;
 use crate::format::protocol::frame::MAX_MESSAGE;
 use crate::format::protocol::modules::{Answer, CHUNK, CREDIT, Entry, Question, Status};
-use crate::guest::console::printable;
 use crate::guest::talk::Outbox;
 use crate::guest::verdict::errno_text;
 
@@ -39,7 +39,7 @@ impl Chat {
     pub(super) fn new(by: Requester, name: &[u8], start: Instant) -> Self {
         Self {
             by,
-            requested: printable(name),
+            requested: guest_text::line(name),
             at: start.elapsed(),
             since: Instant::now(),
             modules: Vec::new(),

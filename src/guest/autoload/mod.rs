@@ -18,6 +18,7 @@ use self::provider::{Provider, Resolution};
 use self::record::{LoadedModule, Requester};
 use self::reply::{end, send};
 use super::talk::Outbox;
+use crate::format::guest_text;
 use crate::format::protocol::modules::{Answer, Question, Status};
 
 /// Maximum number of requests in one session.
@@ -99,7 +100,7 @@ impl Autoload {
             self.note(format!(
                 "the guest requests module {}: modules on demand are off, or this is a bundle, which contains only the \
                  modules of --kmod",
-                super::console::printable(name)
+                guest_text::line(name)
             ));
             return Err((Status::NotFound, String::new()));
         };
@@ -142,7 +143,7 @@ impl Autoload {
                     end(outbox, id, Status::NotFound, &near);
                 }
                 Resolution::Failed { why } => {
-                    let note = format!("module {} was not provided: {why}", super::console::printable(&name));
+                    let note = format!("module {} was not provided: {why}", guest_text::line(&name));
                     self.note(note);
                     end(outbox, id, Status::Failed, &why);
                 }

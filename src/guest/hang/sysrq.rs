@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::cpus::Course;
 use super::inspect::Findings;
 use super::tasks::{running, tasks};
-use crate::guest::console::printable;
+use crate::format::guest_text;
 use crate::guest::monitor::{Monitor, MonitorError};
 
 /// How long the monitor may take for an answer.
@@ -195,7 +195,7 @@ fn listen(monitor: &mut Monitor<'_>, from: usize, last_words: &str) -> Result<(V
         }
     };
     let said = monitor.console.get(from..).unwrap_or_default();
-    let lines = said.split(|byte| *byte == b'\n').map(printable).filter(|line| !line.is_empty());
+    let lines = said.split(|byte| *byte == b'\n').map(guest_text::line).filter(|line| !line.is_empty());
     Ok((lines.collect(), is_cut))
 }
 

@@ -3,6 +3,7 @@
 //! Formats: `Documentation/ABI/testing/dev-kmsg`; `kernel/printk/printk.c`, `info_print_prefix`.
 
 use super::LINE_BYTES;
+use crate::format::guest_text;
 
 /// Origin of a line: a task or a CPU (`CONFIG_PRINTK_CALLER`). Lines of two callers may be interleaved.
 pub(crate) type Caller = (u8, u32);
@@ -99,10 +100,5 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 
 /// Converts to bounded text without control characters, safe to print on a terminal.
 pub(super) fn plain(line: &[u8]) -> String {
-    let bounded = &line[..line.len().min(LINE_BYTES)];
-    let text = String::from_utf8_lossy(bounded);
-    let letters = text.chars().map(|letter| if letter == '\t' { ' ' } else { letter });
-    let mut text: String = letters.filter(|letter| !letter.is_control()).collect();
-    text.truncate(text.trim_end().len());
-    text
+    guest_text::line(&line[..line.len().min(LINE_BYTES)])
 }

@@ -221,7 +221,7 @@ fn processes_are_listed_by_name_and_an_unkillable_one_only_once() {
     let found = log.finish(Some((0, 0))).findings;
     let seen: Vec<_> =
         found.iter().map(|finding| (finding.kind, finding.title.as_str(), finding.lines.len())).collect();
-    assert_eq!(seen, [(Kind::Unkillable, "stuck (8)", 3), (Kind::Leaked, "daemon[31m (7)", 1)]);
+    assert_eq!(seen, [(Kind::Unkillable, "stuck (8)", 3), (Kind::Leaked, "daemon (7)", 1)]);
 }
 
 #[test]

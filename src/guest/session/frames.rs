@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::sequence::Progress;
 use super::{Foreground, Opening, Phase, Session};
+use crate::format::guest_text;
 use crate::format::protocol;
 use crate::format::protocol::frame::{Failure, SEED, ToGuest, ToHost};
-use crate::guest::console::printable;
 use crate::guest::terminal;
 use crate::guest::transcript::Event;
 use crate::guest::verdict::errno_text;
@@ -30,14 +30,14 @@ impl Session<'_> {
                 }
                 let uptime = Duration::from_nanos(uptime_ns);
                 self.outbox.grant(window);
-                self.note(Event::Hello { at, uptime, taint, release: printable(release) });
+                self.note(Event::Hello { at, uptime, taint, release: guest_text::line(release) });
                 match self.settings.opening {
                     Opening::Base => self.phase = Phase::Greeted,
                     Opening::Boot | Opening::Command { .. } => self.greet(),
                 }
             }
-            ToHost::CommandLine(text) => self.check_command_line(&printable(text)),
-            ToHost::Loading(path) => self.loading = Some(printable(path)).filter(|path| !path.is_empty()),
+            ToHost::CommandLine(text) => self.check_command_line(&guest_text::line(text)),
+            ToHost::Loading(path) => self.loading = Some(guest_text::line(path)).filter(|path| !path.is_empty()),
             ToHost::Ready => self.end(Event::Ready { at }),
             ToHost::Started(_) => {
                 self.phase = Phase::Running;
@@ -47,10 +47,10 @@ impl Session<'_> {
             ToHost::Stderr(bytes) => self.err.push(bytes),
             ToHost::Window(more) => self.outbox.grant(more),
             ToHost::Note(text) => {
-                self.guest_note(printable(text));
+                self.guest_note(guest_text::line(text));
             }
             ToHost::Failed { what, errno, subject } => {
-                let subject = printable(subject);
+                let subject = guest_text::line(subject);
                 match what {
                     // The exit status follows.
                     Failure::Exec => {

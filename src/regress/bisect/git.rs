@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::candidate::{Candidate, Next};
 use super::error::BisectError;
-use crate::guest::plain::blanked;
+use crate::format::guest_text::one_line;
 use crate::guest::verdict::BisectAnswer;
 
 /// Prefix of temporary work trees, followed by the process ID.
@@ -195,7 +195,7 @@ impl Git {
         (self.note)(&format!(
             "reverting files that the build or the user changed meanwhile: {}{more}; `git stash apply {short}` restores \
              the changes",
-            blanked(&shown.join(", "))
+            one_line(&shown.join(", "))
         ));
         self.stashed.extend(new);
         Ok(())
@@ -207,7 +207,7 @@ impl Git {
         let reset = git(&self.tree, "end the bisection", ["bisect", "reset", "HEAD"]);
         let back = git(&self.tree, "check out the earlier commit", ["checkout", "--quiet", head, "--"]);
         if let Some(error) = [clean, reset.map(drop), back.map(drop)].into_iter().find_map(Result::err) {
-            let (tree, error) = (self.tree.display(), blanked(&error.to_string()));
+            let (tree, error) = (self.tree.display(), one_line(&error.to_string()));
             (self.note)(&format!("{tree} was not restored ({error}); run `git bisect reset {head}` in it"));
         }
     }
@@ -283,7 +283,7 @@ fn steps_left(output: &str) -> u32 {
 fn candidate(repository: &Path, hash: &str) -> Result<Candidate, BisectError> {
     let args = ["show", "--no-patch", "--no-show-signature", "--format=%h %s", hash];
     let title = git(repository, &format!("show {hash}"), args)?;
-    Ok(Candidate { id: hash.to_owned(), title: blanked(title.trim()) })
+    Ok(Candidate { id: hash.to_owned(), title: one_line(title.trim()) })
 }
 
 /// Returns the lock file of a temporary tree.

@@ -7,7 +7,7 @@ use super::candidate::{Candidate, Next, Step};
 use super::error::BisectError;
 use super::log::quoted;
 use super::version;
-use crate::guest::plain::blanked;
+use crate::format::guest_text::one_line;
 use crate::guest::verdict::BisectAnswer;
 
 /// A sorted list and the state of its bisection.
@@ -91,7 +91,7 @@ impl Kernels {
         }
         let suspects = self.all[self.good + 1..=self.bad].to_vec();
         let kind = if suspects.len() == 1 { "first bad" } else { "possible first bad" };
-        self.log.extend(suspects.iter().map(|suspect| format!("# {kind} kernel: {}\n", blanked(&suspect.id))));
+        self.log.extend(suspects.iter().map(|suspect| format!("# {kind} kernel: {}\n", one_line(&suspect.id))));
         Next::Found(suspects)
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::candidate::{Candidate, Step};
 use super::error::BisectError;
 use super::trial::{CandidateKind, Judgment};
-use crate::guest::plain::blanked;
+use crate::format::guest_text::one_line;
 use crate::guest::verdict::BisectAnswer;
 use crate::output::{Output, WriteError};
 
@@ -89,7 +89,7 @@ impl Log {
     }
 
     fn text(&self, search: &str) -> serde_json::Result<String> {
-        let about = self.about.iter().map(|line| format!("# {}\n", blanked(line)));
+        let about = self.about.iter().map(|line| format!("# {}\n", one_line(line)));
         let mut text = [format!("{HEAD}\n")].into_iter().chain(about).collect::<String>() + search;
         let tested = self.ends_tested.then_some(Note::EndsTested { no_boot: self.no_boot });
         let ends = self.end_steps.iter().cloned().map(Note::End);

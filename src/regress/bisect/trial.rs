@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::guest::plain::blanked;
+use crate::format::guest_text::one_line;
 use crate::guest::verdict::{BisectAnswer, Outcome};
 
 /// Answers for candidates that are neither good nor bad.
@@ -103,7 +103,7 @@ pub(crate) fn judge(attempts: &[Attempt]) -> Result<Judgment, u8> {
     let kinds = attempts.iter().map(Attempt::kind).collect::<Result<Vec<_>, _>>()?;
     let first = |kind: CandidateKind| {
         let attempt = &attempts[kinds.iter().position(|other| *other == kind)?];
-        Some(Judgment { kind, reason: blanked(&crate::regress::compare::describe_end(&attempt.outcome)) })
+        Some(Judgment { kind, reason: one_line(&crate::regress::compare::describe_end(&attempt.outcome)) })
     };
     let failed = first(CandidateKind::Bad).or_else(|| first(CandidateKind::NotBooted));
     Ok(match (failed, first(CandidateKind::Good)) {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use super::machine::command_line_of;
 use super::{Bundle, BundleError, CONSOLE_ARCHIVE, CONSOLE_INITRD, INITRD, Manifest, README, SCRIPT};
-use crate::guest::plain::blanked;
+use crate::format::guest_text::one_line;
 use crate::guest::report::RecordedResult;
 use crate::initrd::explain::Printable;
 use crate::qemu::argv::shell_line;
@@ -31,7 +31,7 @@ pub(super) fn readme(manifest: &Manifest) -> String {
         &result,
         &shell(&qemu.line),
     ]
-    .map(|text| blanked(text));
+    .map(|text| one_line(text));
     let memory_mib = machine.memory_mib;
     format!(
         "A reproducible run of a Linux guest.

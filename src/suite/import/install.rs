@@ -72,7 +72,7 @@ fn last_lines(mut log: File) -> io::Result<String> {
     log.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut bytes = Vec::new();
     log.read_to_end(&mut bytes)?;
-    let text = crate::suite::report::plain(&String::from_utf8_lossy(&bytes)).into_owned();
+    let text = crate::format::guest_text::text(&String::from_utf8_lossy(&bytes)).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(MAX_LINES)..];
     Ok(last.iter().flat_map(|line| ["\n  | ", line]).collect())

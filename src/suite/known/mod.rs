@@ -169,7 +169,7 @@ pub fn lines(report: &Report, limit: usize) -> Vec<String> {
                 (Some(expectation), Standing::Unexpected | Standing::Known) => expectation.reason.clone(),
                 _ => cell.reason(),
             };
-            format!("  {name:<20} {}: {}", cell.id, super::report::one_line(&cause))
+            format!("  {name:<20} {}: {}", cell.id, crate::format::guest_text::one_line(&cause))
         };
         lines.extend(of(standing).take(limit).map(line));
         let more = of(standing).count().saturating_sub(limit);

@@ -8,7 +8,8 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use super::read::ENTRIES;
 use super::{Entry, KnownFailures, outcome, part_fails, part_names};
-use crate::suite::report::{CellReport, ExpectationKind, Part, Report, Status, one_line};
+use crate::format::guest_text::one_line;
+use crate::suite::report::{CellReport, ExpectationKind, Part, Report, Status};
 
 /// Number of failed parts of a cell above which the whole cell is listed.
 const MAX_PARTS: usize = 10;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::suite::report::sanitize::head;
+use crate::format::guest_text::head;
 
 /// Limit of characters shown of a long line.
 const MAX_SHOWN: usize = 120;

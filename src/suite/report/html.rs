@@ -16,9 +16,10 @@ use serde::Serialize;
 use self::cell::{Cell, Limits};
 use self::grid::Grid;
 use super::date::date;
-use super::sanitize::head;
-use super::{CellReport, Format, Report, Standing, Status, one_line, plain};
+use super::{CellReport, Format, Report, Standing, Status};
 use crate::format::duration::seconds;
+use crate::format::guest_text::head;
+use crate::format::guest_text::{self, one_line};
 use crate::suite::baseline::{Change, Comparison};
 
 /// The format.
@@ -88,7 +89,7 @@ fn write(report: &Report, comparison: Option<&Comparison>, out: &mut dyn Write) 
     environment.add_filter("seconds", seconds);
     environment.add_filter("fragment", |id: &str| Value::from_safe_string(fragment(id)));
     // Whatever the template prints contains no control characters.
-    environment.set_formatter(|out, state, value| match value.as_str().map(plain) {
+    environment.set_formatter(|out, state, value| match value.as_str().map(guest_text::text) {
         Some(Cow::Owned(text)) if !value.is_safe() => escape_formatter(out, state, &Value::from(text)),
         _ => escape_formatter(out, state, value),
     });

@@ -13,7 +13,8 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun, TestSuite, XmlString};
 
 use super::date::date;
-use super::{Attempt, CellReport, Format, Part, PartResult, Report, Standing, Status, one_line, plain, story};
+use super::{Attempt, CellReport, Format, Part, PartResult, Report, Standing, Status, story};
+use crate::format::guest_text::{self, one_line};
 
 /// The format.
 pub(super) static FORMAT: Format = Format {
@@ -193,7 +194,7 @@ fn text(text: &str) -> Option<XmlString> {
 
 /// Sanitizes guest text. Tabs become blanks, since [`XmlString`] drops them.
 fn xml_text(text: &str) -> XmlString {
-    plain(text).replace('\t', "    ").into()
+    guest_text::text(text).replace('\t', "    ").into()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{CellReport, Format, Part, PartResult, Report, Standing, one_line, plain, story, tap};
+use super::{CellReport, Format, Part, PartResult, Report, Standing, story, tap};
+use crate::format::guest_text::{self, one_line};
 
 /// The format.
 pub(super) static FORMAT: Format = Format {
@@ -76,7 +77,7 @@ fn part_result(text: &mut String, number: usize, part: &Part) {
 }
 
 fn comment(text: &mut String, indent: &str, lines: &str) {
-    for line in plain(lines).lines() {
+    for line in guest_text::text(lines).lines() {
         // Nested kselftest output looks the same: a second blank keeps comments from being parsed as results.
         let _ = writeln!(text, "{}", format!("{indent}#  {line}").trim_end());
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::expectation::{Expectation, ExpectationKind};
-use super::sanitize::one_line;
+use crate::format::guest_text::one_line;
 use crate::guest::hang::Hang;
 use crate::guest::health::Finding;
 use crate::guest::verdict::code;

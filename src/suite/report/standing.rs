@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::expectation::{Expectation, ExpectationKind};
-use super::sanitize::one_line;
 use super::schema::{CellReport, Part, PartResult, Report, Status};
+use crate::format::guest_text::one_line;
 
 /// Standing of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Attempt, plain};
+use super::Attempt;
+use crate::format::guest_text;
 
 /// Returns the attempt's cause, findings, hang report, failed parts, notes and last console lines, most informative
 /// first.
@@ -34,7 +35,7 @@ fn headed<'a>(text: &mut String, heading: &str, entries: impl IntoIterator<Item 
 
 /// Appends a heading and its lines, indented. Appends nothing if there are no lines.
 fn section<'a>(text: &mut String, heading: &str, entries: impl IntoIterator<Item = &'a str>) {
-    let entries: Vec<_> = entries.into_iter().filter(|entry| !entry.is_empty()).map(plain).collect();
+    let entries: Vec<_> = entries.into_iter().filter(|entry| !entry.is_empty()).map(guest_text::text).collect();
     if entries.is_empty() {
         return;
     }
@@ -44,7 +45,7 @@ fn section<'a>(text: &mut String, heading: &str, entries: impl IntoIterator<Item
     let indent = if heading.is_empty() { "" } else { "    " };
     // Writing to a string cannot fail.
     if !heading.is_empty() {
-        let _ = writeln!(text, "{}:", plain(heading));
+        let _ = writeln!(text, "{}:", guest_text::text(heading));
     }
     for line in entries.iter().flat_map(|entry| entry.lines()) {
         let _ = writeln!(text, "{indent}{line}");

@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{Attempt, CellReport, Format, Part, PartResult, Report, Standing, Status, one_line, plain, story};
+use super::{Attempt, CellReport, Format, Part, PartResult, Report, Standing, Status, story};
+use crate::format::guest_text::{self, one_line};
 
 /// The format.
 pub(super) static FORMAT: Format =
@@ -135,7 +136,7 @@ fn attempt_yaml(text: &mut String, attempt: &Attempt) {
 /// Writes a string: as a block of lines, or quoted if it is one line or starts with blanks. A block that starts with
 /// blanks needs an indentation indicator after the `|`, which the YAML reader of Perl's `prove` does not support.
 fn yaml_string(text: &mut String, indent: &str, key: &str, value: &str) {
-    let value = plain(value);
+    let value = guest_text::text(value);
     let value = value.trim_end_matches('\n');
     if !value.contains('\n') || value.starts_with([' ', '\t', '\n']) {
         let _ = writeln!(text, "{indent}{key}: {}", serde_json::Value::from(value));

@@ -1,6 +1,7 @@
 //! Parses one line of TAP or KTAP: its indentation and its content.
 
-use crate::suite::report::{Part, PartResult, one_line};
+use crate::format::guest_text::one_line;
+use crate::suite::report::{Part, PartResult};
 
 /// Length limit of one part's name, without its parents' names, characters.
 const MAX_NAME: usize = 160;

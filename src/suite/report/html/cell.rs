@@ -5,10 +5,10 @@ use std::slice;
 
 use serde::Serialize;
 
+use crate::format::guest_text::{self, head, one_line, tail};
 use crate::guest::hang::Hang;
 use crate::guest::health::Finding;
-use crate::suite::report::sanitize::{head, tail};
-use crate::suite::report::{Attempt, CellReport, Part, PartResult, Report, Standing, one_line, plain};
+use crate::suite::report::{Attempt, CellReport, Part, PartResult, Report, Standing};
 
 /// Number of cells from which on passed cells have one line, without details.
 pub(super) const LARGE: usize = 400;
@@ -84,7 +84,7 @@ impl Limits {
 
     /// Returns the end of a text.
     fn end(&mut self, text: &str) -> String {
-        let text = plain(text);
+        let text = guest_text::text(text);
         let text = text.trim_end();
         let shown = tail(text, self.text);
         if shown.len() == text.len() {

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
-use crate::suite::report::{Report, one_line};
+use crate::format::guest_text::one_line;
+use crate::suite::report::Report;
 
 /// The grid.
 #[derive(Debug, Default, Serialize)]
