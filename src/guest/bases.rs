@@ -106,7 +106,7 @@ mod tests {
         let is = |words: &[&str], text: &str| key(&of(words), &file(text)).expect("a key");
         let modules = [ModuleRequest { name: "loop".into(), params: "".into() }];
         assert_eq!(get(&[], 256, &["qemu 1"], "pid 1"), is(&["qemu 1"], "pid 1"));
-        // A change of the base's contents is ignored, a change of the machine is not.
+        // A change of the base's contents is not detected, a change of the machine is.
         assert_eq!(get(&[], 256, &["qemu 1"], "other"), is(&["qemu 1"], "pid 1"));
         assert_eq!(get(&[], 256, &["qemu 2"], "other"), is(&["qemu 2"], "pid 1"));
         assert_eq!(get(&[], 256, &["qemu 1"], "other"), is(&["qemu 1"], "pid 1"));

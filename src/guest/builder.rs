@@ -194,15 +194,16 @@ impl Builder {
         self
     }
 
-    /// Time limit of a command, from its start to its verdict; for a guest of its own ([`Builder::run`]) from QEMU's start. Default:
-    /// 10 minutes with KVM, 30 with TCG.
+    /// Time limit of a command, from its start to its verdict; with [`Builder::run`], from QEMU's start. Default: 10
+    /// minutes with KVM, 30 with TCG.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.limits.total = TimeLimit::After(limit);
         self
     }
 
-    /// Time limit from QEMU's start to pid 1's first message. Default: 1 minute with KVM, 5 with TCG; at most 1 for a restored guest.
+    /// Time limit from QEMU's start to pid 1's first message. Default: 1 minute with KVM, 5 with TCG; at most 1 minute
+    /// for a restored guest.
     #[must_use]
     pub fn boot_timeout(mut self, limit: Duration) -> Self {
         self.limits.boot = TimeLimit::After(limit);
@@ -246,8 +247,8 @@ impl Builder {
         self
     }
 
-    /// Sends programs, libraries and files that are in the guest already only once to a [`Vm`], while the host's files are unchanged: a
-    /// command then takes a fraction of the time. A command that changes them changes them for later commands.
+    /// Sends programs, libraries and files to a [`Vm`] only once, while the host's files are unchanged: later commands
+    /// then start in a fraction of the time. A command that changes them changes them for later commands.
     #[must_use]
     pub fn bring_once(mut self) -> Self {
         self.brings_once = true;
@@ -276,7 +277,7 @@ impl Builder {
         Vm::start(self.clone())
     }
 
-    /// Runs one command, a program of the host and its arguments, in a guest of its own, which ends with it.
+    /// Runs one command, a program of the host and its arguments, in a guest that is started for it and ends with it.
     ///
     /// Also works with kernels that cannot keep a guest for several commands.
     pub fn run<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> Result<Output, VmError> {
@@ -326,7 +327,7 @@ impl Builder {
         RunOptions { limits, streams, inspects_interrupted: self.is_interruptible, ..RunOptions::default() }
     }
 
-    /// Catches the signals that end a command, if they do.
+    /// Catches the signals that end a command, if this was requested.
     pub(super) fn signals(&self) -> Result<Option<Signals>, VmError> {
         self.is_interruptible.then(Signals::catch).transpose().map_err(VmError::io("catch", "signals"))
     }

@@ -40,7 +40,7 @@ pub(crate) struct Conversation<'a> {
     has_qemu_arguments: bool,
     kernel: KernelTraits,
     modules: Option<ModuleSource>,
-    /// What the last session captured: standard output, standard error.
+    /// Standard output and standard error that the last session captured.
     captured: [Captured; 2],
 }
 
@@ -83,7 +83,7 @@ impl<'a> Conversation<'a> {
         Ok((conversation, evidence))
     }
 
-    /// What the last session captured: standard output, standard error.
+    /// Returns the standard output and standard error that the last session captured.
     pub(super) fn captured(self) -> [Captured; 2] {
         self.captured
     }
@@ -93,7 +93,7 @@ impl<'a> Conversation<'a> {
         self.signals.as_deref_mut()
     }
 
-    /// Runs one session with `guest`, to its end.
+    /// Runs one session with `guest` until it ends.
     pub(super) fn run(
         &mut self,
         guest: &mut Guest,
@@ -136,7 +136,8 @@ impl<'a> Conversation<'a> {
             foreground: if is_base { Foreground::Nobody } else { foreground },
             shown_on,
             console: self.console.try_clone()?,
-            // In memory, QEMU's messages and pid 1's notes would mix with the command's errors: the transcript has both.
+            // If the output is captured, QEMU's messages and pid 1's notes would mix with the command's errors: the
+            // transcript has both.
             show_qemu: is_inherited && self.has_qemu_arguments,
             quiet: self.quiet || !is_inherited,
             flush_disks: is_inherited && self.has_qemu_arguments || machine.devices.has_writable_image(),

@@ -49,10 +49,10 @@ pub struct Prepared {
     pub(super) start: Start,
     /// The files it was prepared from.
     pub(crate) inputs: Inputs,
-    /// What a hang report needs to know; `None`: no hang report.
+    /// Input for a hang report; `None`: no hang report.
     pub(super) inquest: Option<Inquest>,
     pub(super) cache: Cache,
-    /// What prepares the same guest again; `None`: there is no other way to start it.
+    /// Template to prepare the same guest again; `None`: there is no other way to start it.
     pub(super) template: Option<Arc<Template>>,
 }
 
@@ -90,7 +90,7 @@ pub struct RunResult {
     pub command: Vec<OsString>,
     /// Origin of the kernel, in the user's words; empty for a disk.
     pub kernel: String,
-    /// When QEMU was started.
+    /// Time of QEMU's start.
     pub(crate) started: Instant,
     /// Age of the snapshot that the guest was restored from; `None`: it booted.
     pub(crate) age: Option<Age>,
@@ -107,7 +107,7 @@ pub fn run(spec: &RunSpec, options: RunOptions<'_>, listener: &mut dyn Listener)
     prepare(spec, listener).map_err(|failed| failed.error)?.run(options, listener)
 }
 
-/// Does everything that precedes QEMU's start: kernel, accelerator, channel, initrd in memory, machine.
+/// Prepares everything that precedes QEMU's start: kernel, accelerator, channel, initrd in memory, machine.
 pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, Box<Unprepared>> {
     let mut inputs = Inputs::named(spec);
     let root = match Root::new(&spec.initrd.root) {
@@ -215,7 +215,7 @@ impl Prepared {
         self.cache.file(&key, |file| file.write_all(&bytes).map_err(VmError::io("keep", "the initrd in the cache")))
     }
 
-    /// Runs the guest to its end, and judges it.
+    /// Runs the guest to its end, and determines the outcome.
     pub fn run(self, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
         if options.signals.is_none() && matches!(options.streams, Streams::Inherited { .. }) {
             let mut signals = Signals::catch().map_err(VmError::io("catch", "signals"))?;
@@ -255,7 +255,7 @@ impl Prepared {
     }
 }
 
-/// A run before it is judged.
+/// A run without its outcome.
 struct Run {
     transcript: Transcript,
     machine: Machine,
@@ -265,7 +265,7 @@ struct Run {
     age: Option<Age>,
 }
 
-/// Starts the guest, and leads it to its end.
+/// Starts the guest and runs it to its end.
 fn start(prepared: Prepared, conversation: &mut Conversation<'_>, listener: &mut dyn Listener) -> Result<Run, VmError> {
     let Start::Restore(restore) = &prepared.start else { return boot(prepared, conversation) };
     let why = match restored(&prepared, restore, conversation, listener)? {
@@ -384,7 +384,7 @@ pub(super) fn not_restored(transcript: &Transcript) -> Option<String> {
     Some(why.unwrap_or_else(|| "the guest was gone".to_owned()))
 }
 
-/// A guest that is restored has no initrd.
+/// Returns the error for a restored guest, which has no initrd.
 fn no_initrd() -> VmError {
     VmError::io("read", "the initrd")(std::io::Error::other("a restored guest has none"))
 }

@@ -214,7 +214,7 @@ impl VmError {
         match self {
             // Its text names both remedies, in verbs without a guest as well.
             Self::Kernel(KernelError::CacheFull { .. }) => None,
-            // What these write is in the cache.
+            // These errors are about files in the cache.
             Self::Cache(_) | Self::Kernel(_) | Self::Module(_) if is_full(self) => {
                 Some("make room there, or set BOOTLING_CACHE_DIR to a directory on another file system")
             }

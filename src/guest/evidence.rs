@@ -46,7 +46,7 @@ struct Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if self.is_ours {
-            // Fails if it is not empty: then it stays.
+            // Fails if the directory is not empty: then it stays.
             let _ = fs::remove_dir(&self.path);
         }
     }

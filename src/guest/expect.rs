@@ -57,7 +57,7 @@ impl Expectations {
         !(self.console.is_empty() && self.screen.is_empty())
     }
 
-    /// Returns true if an expectation for the screen remains.
+    /// Returns true if an expectation for the screen is not met yet.
     pub(crate) fn want_screen(&self) -> bool {
         self.screen_met < self.screen.len()
     }

@@ -25,7 +25,7 @@ pub(super) fn make(
     if let Some(path) = &spec.ready_made {
         return ready_made::make(path, spec, context, transport, listener);
     }
-    // The modules of the base come first, as they would in a base.
+    // The modules of the base come first, as in a base.
     let modules = [&spec.base_modules[..], &spec.initrd.modules].concat();
     let all = InitrdSpec { modules, ..spec.initrd.clone() };
     let mut composition = whole(context, &all, Drivers::of(transport))?;

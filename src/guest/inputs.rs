@@ -15,7 +15,7 @@ pub(crate) struct Inputs {
     pub(crate) read: BTreeSet<PathBuf>,
     /// Missing files that would change the run if they existed.
     pub(crate) missed: BTreeSet<PathBuf>,
-    /// Directories that were listed: a new entry would have been seen.
+    /// Directories that were listed: a new entry may change the run.
     pub(crate) listed: BTreeSet<PathBuf>,
 }
 

@@ -22,7 +22,7 @@ pub fn total(machine: &Machine) -> Duration {
 
 /// Default limit from QEMU's start to pid 1's first message.
 pub(crate) fn boot(machine: &Machine) -> Duration {
-    // OVMF takes as long as a kernel, which is then unpacked in the guest.
+    // OVMF starts about as slowly as a kernel, and the guest then decompresses the kernel itself.
     let slowly = match machine.firmware {
         Firmware::Direct | Firmware::Bios(_) => 1,
         Firmware::Uefi(_) => 2,

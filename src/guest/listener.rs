@@ -7,7 +7,7 @@ pub trait Listener {
         let _ = text;
     }
 
-    /// An action that takes longer than a moment: a gerund and its object.
+    /// An action that takes a noticeable time: a gerund and its object.
     fn progress(&mut self, action: &str) {
         let _ = action;
     }

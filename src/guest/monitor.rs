@@ -36,7 +36,7 @@ pub(crate) enum MonitorError {
     /// QEMU has exited.
     #[error("QEMU has exited")]
     Gone,
-    /// The time for everything that uses this monitor is up.
+    /// The deadline of this monitor has expired.
     #[error("the time for it was up")]
     Late,
     /// A signal ended the wait.
@@ -110,7 +110,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// Limits everything that follows to the time until `deadline`, by the clock.
+    /// Limits all later commands to the time until `deadline`, in wall-clock time.
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }
@@ -127,7 +127,7 @@ impl<'a> Monitor<'a> {
         Timeout { limit, elapsed: Duration::ZERO, scheduled, checked: now, end: now + STRETCH * limit }
     }
 
-    /// Detects QEMU's process.
+    /// Finds a thread of QEMU's process.
     pub(crate) fn find_qemu_thread(&mut self, limit: Duration) -> Result<(), MonitorError> {
         let cpus = self.execute("query-cpus-fast", &json!({}), limit)?;
         self.thread = qmp::vcpu_thread_id(&cpus).unwrap_or(self.thread);

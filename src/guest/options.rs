@@ -14,12 +14,12 @@ pub enum TimeLimit {
     Default,
     /// No limit.
     None,
-    /// This long.
+    /// This duration.
     After(Duration),
 }
 
 impl TimeLimit {
-    /// The limit, where `default` is the machine's; `None`: no limit.
+    /// Returns the limit, with `default` for [`TimeLimit::Default`]; `None`: no limit.
     pub fn or(self, default: Duration) -> Option<Duration> {
         match self {
             Self::Default => Some(default),
@@ -28,7 +28,7 @@ impl TimeLimit {
         }
     }
 
-    /// The option's argument for this limit; `None` for the default.
+    /// Returns the option's argument for this limit; `None` for the default.
     pub fn word(self) -> Option<String> {
         match self {
             Self::Default => None,
@@ -37,7 +37,7 @@ impl TimeLimit {
         }
     }
 
-    /// The explicit limit, if there is one.
+    /// Returns the explicit limit, if there is one.
     pub fn duration(self) -> Option<Duration> {
         match self {
             Self::Default | Self::None => None,
@@ -49,15 +49,15 @@ impl TimeLimit {
 /// Time limits of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
-    /// From QEMU's start to the verdict; for a guest that is up, from the command to its verdict.
+    /// Limit from QEMU's start to the verdict; for a guest that is up, from the command to its verdict.
     pub total: TimeLimit,
-    /// From QEMU's start until a base is ready to be saved.
+    /// Limit from QEMU's start until a base is ready to be saved.
     pub base: TimeLimit,
-    /// From QEMU's start to pid 1's first message. At most a minute for a restored guest.
+    /// Limit from QEMU's start to pid 1's first message. At most a minute for a restored guest.
     pub boot: TimeLimit,
-    /// Without any progress.
+    /// Limit without any progress.
     pub idle: Option<Duration>,
-    /// For the hang report, after any of these; [`TimeLimit::None`]: no report.
+    /// Time for the hang report after a limit has expired; [`TimeLimit::None`]: no report.
     pub hang_report: TimeLimit,
 }
 
@@ -66,7 +66,8 @@ pub struct Limits {
 pub enum Streams {
     /// This process's own standard streams.
     Inherited {
-        /// What they are connected with; `None`: the command's terminal or streams, or the console of a foreign initrd.
+        /// Guest endpoint connected to them; `None`: the command's terminal or streams, or the console of a foreign
+        /// initrd.
         foreground: Option<Foreground>,
         /// The stream that receives the foreground's output.
         shown_on: ShownOn,
@@ -75,9 +76,9 @@ pub enum Streams {
     Memory {
         /// The command's standard input.
         stdin: Vec<u8>,
-        /// Most bytes kept of each output.
+        /// Maximum number of bytes kept of each output.
         limit: usize,
-        /// What they are connected with; `None`: the command's streams.
+        /// Guest endpoint connected to them; `None`: the command's streams.
         foreground: Option<Foreground>,
     },
 }
@@ -95,14 +96,14 @@ pub struct RunOptions<'a> {
     pub limits: Limits,
     /// The streams.
     pub streams: Streams,
-    /// What to look for on the console and the screen, for a guest without pid 1.
+    /// Expected output on the console and the screen, for a guest without pid 1.
     pub watch: Option<Watch>,
     /// Files for evidence, stored if the exit code is not 0.
     pub evidence: Option<Evidence>,
-    /// Signals to this process that end the guest; `None`: with [`Streams::Inherited`], signals are caught while the guest
-    /// runs, else none ends it.
+    /// Signals to this process that end the guest; `None`: with [`Streams::Inherited`], signals are caught while the
+    /// guest runs; with [`Streams::Memory`], no signal ends it.
     pub signals: Option<&'a mut Signals>,
-    /// True to inspect a guest that a signal ends, as one that reaches a time limit.
+    /// True to inspect a guest before a signal ends it, as after a timeout.
     pub inspects_interrupted: bool,
     /// True to keep notes of pid 1 out of the standard error.
     pub quiet: bool,

@@ -43,11 +43,11 @@ pub struct Output {
     pub modules: Vec<LoadedModule>,
     /// State of the guest at a timeout.
     pub hang: Option<Hang>,
-    /// Time of pid 1's first message, measured as [`Output::duration`].
+    /// Time from the start of [`Output::duration`] to pid 1's first message.
     pub hello: Option<Duration>,
-    /// Time of the command's start, measured likewise.
+    /// Time from the start of [`Output::duration`] to the command's start.
     pub started: Option<Duration>,
-    /// From the command to its verdict; for a guest of its own, from QEMU's start.
+    /// Time from the command to its verdict; with [`Builder::run`](super::Builder::run), from QEMU's start.
     pub duration: Duration,
 }
 

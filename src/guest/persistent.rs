@@ -1,7 +1,8 @@
-//! A guest that runs command after command.
+//! A guest that runs several commands, one after another.
 //!
-//! What all commands share comes with the first one: files stay in the guest. A snapshot that cannot be restored is made
-//! again, once, and then booted without one; only before the guest's first command.
+//! The files that all commands share are sent with the first command and stay in the guest. If its snapshot cannot be
+//! restored, the snapshot is made again, once; if that fails, too, the guest boots without one. Neither happens after
+//! the guest's first command.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use crate::process::signals::Signals;
 use crate::root::directory::Root;
 use crate::root::spec::RunWhat;
 
-/// Why a guest is lost after an error on the host's side.
+/// Reason why a guest is lost after an error on the host.
 const LOST: &str = "an error on the host ended it";
 
-/// A guest, and what is needed to give it commands or to start it again.
+/// A guest, and the data to give it commands or to start it again.
 #[derive(Debug)]
 pub(super) struct PersistentGuest {
     builder: Builder,
@@ -51,7 +52,7 @@ enum State {
         /// True before its first command.
         is_new: bool,
     },
-    /// It has ended; a sentence.
+    /// It has ended, for this reason (a sentence).
     Exited(String),
 }
 
@@ -73,7 +74,7 @@ impl PersistentGuest {
         let root = Root::new(&spec.initrd.root)?;
         let mut notes = Notes::default();
         let template = Template::find(&root, &spec, &spec.open_cache()?, &mut Inputs::default(), &mut notes)?;
-        // A first payload without a command: reports missing files now, and sizes the machine for all files.
+        // A payload without a command: reports missing files now, and determines the machine's size for all files.
         let Restore { base, key, payload } =
             template.restore(&root, &spec, &mut Notes::default())?.map_err(VmError::NotKept)?;
         let origin = if builder.is_cold() { Origin::Boot } else { Origin::Snapshot };
@@ -121,7 +122,7 @@ impl PersistentGuest {
             ready.len = match self.base.fill(&ready.window, &payload) {
                 Ok(len) => len,
                 Err(error) => {
-                    // The guest has not noticed.
+                    // The command was not sent: the guest is unchanged.
                     self.state = State::Idle { ready, is_new };
                     return Err(error);
                 }
@@ -165,7 +166,7 @@ impl PersistentGuest {
         };
         match ready {
             Ok(mut ready) => {
-                // It may wait long for its first command; times count from that command.
+                // Its first command may come much later: its times count from that command.
                 ready.guest.started = None;
                 Ok(State::Idle { ready: Box::new(ready), is_new: true })
             }
@@ -183,7 +184,7 @@ impl PersistentGuest {
         std::mem::replace(&mut self.state, State::Exited(LOST.to_owned()))
     }
 
-    /// The sessions of one command, into memory.
+    /// Creates the sessions of one command, with captured output.
     fn conversation<'a>(
         &self,
         spec: &RunSpec,

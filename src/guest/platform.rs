@@ -1,4 +1,5 @@
-//! The host side of a machine: QEMU, accelerator and firmware, found once; and the one assembler of machines.
+//! The host side of a machine: QEMU, accelerator and firmware, looked up once; and the function that assembles a
+//! [`Machine`].
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,7 +22,7 @@ use crate::qemu::program::Qemu;
 use crate::qemu::spec::BootSpec;
 use crate::root::kernel::{ImageKind, Kernel};
 
-/// Memory of a machine that boots a disk, MiB: installers need this much.
+/// Memory of a machine that boots a disk, MiB: sufficient for installers.
 const DISK_MEMORY_MIB: u64 = 2048;
 
 /// QEMU, the accelerator, the machine type and the firmware.
@@ -76,7 +77,8 @@ impl Platform {
             listener.note(&format!("using TCG: {why}"));
         }
         let machine = spec.machine.clone().unwrap_or_else(|| arch.default_machine().into());
-        // The kernel's configuration is checked later: it cannot explain a machine without a bus.
+        // A machine without a bus is reported here, before a check of the kernel's configuration can report something
+        // misleading.
         host::devices(spec, &machine)?;
         let firmware = firmware::find(&spec.firmware, spec.firmware_vars.as_deref(), arch, &machine, &qemu)?;
         Ok(Self { arch, qemu, accelerator, no_kvm, machine, firmware })

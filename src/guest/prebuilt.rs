@@ -55,7 +55,7 @@ impl Prebuilt {
     }
 }
 
-/// Returns a small archive that makes an initrd's pid 1 use only the console, if it is appended to the initrd.
+/// Returns a small archive that, appended to an initrd, makes its pid 1 use only the console.
 pub(crate) fn console_archive(initrd: &File) -> Result<Vec<u8>, VmError> {
     let failed = || VmError::io("read", "the initrd");
     let mut file = initrd;

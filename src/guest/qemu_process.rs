@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(10);
 /// Maximum number of threads reported.
 const THREADS: usize = 64;
-/// Maximum time that counts between two checks: if bootling was delayed longer, so was QEMU.
+/// Maximum time that counts between two checks: a longer delay of bootling probably delayed QEMU, too.
 const LAP: Duration = Duration::from_millis(200);
 
 /// Thread of a process.
@@ -28,8 +28,8 @@ pub(crate) fn cpu_time(thread: u32) -> Option<Duration> {
     ticks_of(&stat).map(|ticks| TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))
 }
 
-/// Returns true if a thread of this thread's process needs a processor or a disk of the host: it runs, is runnable, or
-/// waits uninterruptibly. False if unknown.
+/// Returns true if a thread of this thread's process needs a processor or a disk of the host: it is running, runnable,
+/// or in uninterruptible sleep. False if unknown.
 pub(crate) fn is_runnable(thread: u32) -> bool {
     tasks(thread).iter().any(|task| {
         let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
@@ -37,11 +37,12 @@ pub(crate) fn is_runnable(thread: u32) -> bool {
     })
 }
 
-/// Measures the time that a process has had: elapsed time, minus the time that the host did not schedule it.
+/// Measures the time for which the host has scheduled a process: elapsed time minus the time that it waited for a
+/// processor.
 ///
 /// A host with other load, or that is a guest itself, may stall QEMU for seconds, which must not count in timeouts for
-/// QEMU and its guest. A process with a runnable thread has had the processor time that it used; a sleeping process has
-/// had all of the elapsed time.
+/// QEMU and its guest. For a process with a runnable thread, the processor time that it used counts; for a sleeping
+/// process, all of the elapsed time.
 #[derive(Debug)]
 pub(crate) struct ScheduledTime {
     thread: u32,
@@ -55,7 +56,7 @@ impl ScheduledTime {
         Self { thread, at: Instant::now(), used: cpu_time(thread) }
     }
 
-    /// Returns the time that it has had since the last call.
+    /// Returns the scheduled time since the last call.
     pub(crate) fn lap(&mut self) -> Duration {
         let (now, used) = (Instant::now(), cpu_time(self.thread));
         let gone = now - self.at;
@@ -65,7 +66,7 @@ impl ScheduledTime {
     }
 }
 
-/// Returns the time that a process has had of the elapsed time `gone`, with the processor time `spent`.
+/// Returns the scheduled time of a process in the elapsed time `gone`, with the processor time `spent`.
 fn scheduled_time(gone: Duration, spent: Option<Duration>, is_runnable: impl FnOnce() -> bool) -> Duration {
     let gone = gone.min(LAP);
     match spent {

@@ -75,8 +75,8 @@ fn rewind(file: &mut File, path: &Path) -> Result<(), VmError> {
     Ok(())
 }
 
-/// Moves modules of an appended archive to where they cannot collide: a directory `/lib` would replace a symbolic link `/lib`
-/// of the existing initrd (`init/initramfs.c`, `clean_path`).
+/// Moves modules of an appended archive to a directory where they cannot collide: a directory `/lib` would replace a
+/// symbolic link `/lib` of the existing initrd (`init/initramfs.c`, `clean_path`).
 fn move_modules(composition: &mut Composition) {
     let below = ArchivePath::new("/.bootling/modules");
     let facts = std::mem::take(&mut composition.facts);
@@ -89,7 +89,7 @@ fn move_modules(composition: &mut Composition) {
     }
 }
 
-/// What is read from an existing initrd.
+/// Properties of an existing initrd.
 #[derive(Debug, Default)]
 struct InitrdRead {
     /// Its job, if bootling built it.
@@ -133,16 +133,17 @@ fn first_compression(file: &mut File, path: &Path) -> Result<Compression, VmErro
     Ok(Compression::detect(&magic))
 }
 
-/// True if the file starts with a magic that is unknown here but may be known to the kernel.
+/// Returns true if the file starts with a magic that is unknown to bootling but may be known to the kernel.
 fn is_unknown(error: &ReadError) -> bool {
     matches!(error, ReadError::Broken { segment, rule: Rule::Magic(_), .. } if segment.number == 1)
 }
 
-/// Sets what an existing initrd runs: its own job over bootling's channel, or the requested command.
+/// Sets the program that an existing initrd runs: that of its own job, over bootling's channel, or the requested
+/// command.
 fn take_over(job: &mut Job, own: Option<Job>, what: &RunWhat) {
     match (own, what) {
         (Some(own), _) => {
-            // The command is the initrd's; the channel and additional settings are this run's.
+            // The command is from the initrd's job; the channel and additional settings are this run's.
             let asked = std::mem::replace(job, own);
             (job.channel, job.tty) = (asked.channel, asked.tty);
             // The channel's drivers precede the initrd's own modules.

@@ -34,7 +34,7 @@ pub struct RunReport {
     pub signal_name: Option<String>,
     /// True if the command dumped core.
     pub core_dumped: bool,
-    /// Message for the user; `null` if the command's status says everything.
+    /// Message for the user; `null` if the command's status is sufficient.
     pub message: Option<String>,
     /// True if the guest was restored rather than booted.
     pub warm: bool,

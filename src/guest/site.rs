@@ -20,7 +20,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Finds everything that a builder's guests need besides their commands.
+    /// Looks up everything that a builder's guests need besides their commands.
     pub(crate) fn find(builder: &Builder) -> Result<Self, VmError> {
         let spec = builder.spec(&Command::of(RunWhat::Shell), true)?;
         let root = Root::new(&spec.initrd.root)?;
@@ -29,8 +29,8 @@ impl Site {
         Ok(Self { builder: builder.clone(), template, notes: notes.0 })
     }
 
-    /// Makes the snapshot that guests are restored from, if it is missing and the builder's guests are warm. Returns why
-    /// there can be no snapshot, if so.
+    /// Makes the snapshot that guests are restored from, if it is missing and the builder's guests are warm. Returns
+    /// the reason if there can be no snapshot.
     pub(crate) fn make_snapshot(&self) -> Result<Option<String>, VmError> {
         if self.builder.is_cold() {
             return Ok(None);

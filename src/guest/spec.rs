@@ -13,7 +13,8 @@ use crate::root::spec::InitrdSpec;
 /// Specification of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunSpec {
-    /// Contents of the initrd and the command. With [`RunSpec::ready_made`] only the root, the modules and the command count.
+    /// Contents of the initrd and the command. With [`RunSpec::ready_made`] only the root, the modules and the command
+    /// are used.
     pub initrd: InitrdSpec,
     /// The kernel; `None`: the newest readable one.
     pub kernel: Option<KernelRef>,

@@ -68,7 +68,7 @@ impl Outbox {
         self.leaving.extend(&self.scratch[..len]);
     }
 
-    /// Next bytes to send; empty only if nothing is queued.
+    /// Returns the next bytes to send; empty only if nothing is queued.
     pub(crate) fn leaving(&self) -> &[u8] {
         self.leaving.as_slices().0
     }

@@ -1,4 +1,5 @@
-//! What all guests of one kernel on one machine share, found once: kernel, QEMU, accelerator, firmware, module tables.
+//! Everything that the guests of one kernel on one machine share, looked up once: kernel, QEMU, accelerator, firmware,
+//! module tables.
 //!
 //! A template also decides whether a guest is restored or booted, and prepares either.
 
@@ -83,7 +84,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Finds everything that does not depend on the command. Adds files outside the root to `inputs`.
+    /// Looks up everything that does not depend on the command. Adds files outside the root to `inputs`.
     pub(super) fn find(
         root: &Root,
         spec: &RunSpec,
@@ -114,8 +115,9 @@ impl Template {
         preflight::trusted(&self.kernel, spec)
     }
 
-    /// Decides whether a guest is restored or booted, and prepares that: restored if `spec` requests it and the guest can be,
-    /// else booted. `refused` is the reason why a restore that was tried has failed. This is the only place that decides.
+    /// Decides whether a guest is restored or booted, and prepares it: restored if `spec` requests it and the guest can
+    /// be restored, else booted. `refused` is the reason why an earlier restore has failed. No other function decides
+    /// this.
     pub(super) fn start(
         &self,
         root: &Root,
@@ -156,12 +158,12 @@ impl Template {
         &self.kernel.origin
     }
 
-    /// What is known about the kernel from its configuration, unless `spec` does not trust that.
+    /// Returns the properties of the kernel that its configuration reveals; unknown if `spec` does not trust that.
     pub(super) fn kernel_traits(&self, spec: &RunSpec) -> KernelTraits {
         preflight::traits(&self.kernel, spec)
     }
 
-    /// What a hang report needs to know about this kernel.
+    /// Returns the input for a hang report about this kernel.
     pub(super) fn inquest(&self) -> Inquest {
         inquest(&self.image, &self.kernel.image, self.kind)
     }
@@ -176,7 +178,7 @@ impl Template {
         BuildContext { root, kernel: &self.kernel, tables: &self.tables }
     }
 
-    /// Prepares the base and the payload of a restored guest, or returns why this guest cannot be restored.
+    /// Prepares the base and the payload of a restored guest, or returns the reason why this guest cannot be restored.
     pub(super) fn restore(
         &self,
         root: &Root,
@@ -218,7 +220,7 @@ impl Template {
     }
 }
 
-/// What a hang report needs to know about a kernel: its image, and the file that the image was extracted from.
+/// Returns the input for a hang report about a kernel: its image, and the file that the image was extracted from.
 pub(super) fn inquest(image: &Path, origin: &Path, kind: ImageKind) -> Inquest {
     let may_move = match kind {
         ImageKind::BzImage | ImageKind::Arm64 => true,
@@ -259,7 +261,7 @@ fn find_kernel(
     Ok((kernel, image, kind))
 }
 
-/// The fastest channel that this kernel has drivers for on this machine type.
+/// Returns the fastest channel that this kernel has drivers for on this machine type.
 fn transport(kernel: &Kernel, tables: &ModuleTables, platform: &Platform) -> Transport {
     let driver = modules::channel_modules(kernel, tables);
     MachineType::of(&platform.machine).transport(driver != ChannelDriver::Absent)

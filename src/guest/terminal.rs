@@ -1,4 +1,4 @@
-//! The user's terminal: raw mode while a guest's shell runs, restored afterwards in every case; and escape keys.
+//! The user's terminal: raw mode while a guest's shell runs, always restored afterwards; and escape keys.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -28,7 +28,7 @@ impl<'fd> RawMode<'fd> {
 
 impl Drop for RawMode<'_> {
     fn drop(&mut self) {
-        // If this fails, the terminal is gone, and nothing remains to be done.
+        // If this fails, the terminal is gone, and there is nothing to restore.
         let _ = termios::tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
     }
 }

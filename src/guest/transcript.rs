@@ -34,13 +34,13 @@ pub struct Transcript {
     pub hang: Option<Box<Hang>>,
     /// Time from QEMU's start to its end.
     pub duration: Duration,
-    /// What is known about the kernel.
+    /// Properties of the kernel.
     pub kernel: KernelTraits,
     /// Modules that were loaded on demand.
     pub modules: Vec<LoadedModule>,
 }
 
-/// What is known about a kernel from its configuration; `None`: unknown.
+/// Properties of a kernel that its configuration reveals; `None`: unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KernelTraits {
     /// Whether it writes its messages to the console.
@@ -68,8 +68,8 @@ pub(crate) struct ConsoleSigns {
     pub(crate) spoke: bool,
     /// `Kernel panic - not syncing: ...`
     pub(crate) panic: Option<String>,
-    /// A panic message after which the guest sent more data on its channel, long afterwards: another process had
-    /// written it, or another processor printed many messages before the kernel stopped it.
+    /// A panic message after which the guest sent data on its channel for a long time: another process wrote the
+    /// message, or another processor printed many messages before the kernel stopped it.
     pub(crate) doubted_panic: Option<String>,
     /// True if `reboot: Restarting system` or `sysrq: Resetting` was printed, as the kernel does before a requested
     /// reset.
@@ -258,7 +258,7 @@ impl Transcript {
         })
     }
 
-    /// Returns true if the guest ever showed activity.
+    /// Returns true if the guest showed any activity.
     pub fn guest_lived(&self) -> bool {
         self.console.spoke || self.greeted()
     }

@@ -75,7 +75,7 @@ pub(crate) fn judge(transcript: &Transcript) -> Outcome {
 /// Determines the outcome of a run under health rules. Removes the findings that are not reported from the transcript.
 /// A failing command takes precedence over findings, since the command is what the run tests.
 pub(crate) fn judge_with(transcript: &mut Transcript, rules: &Rules) -> Outcome {
-    // Whatever the rules allow, a crash is the reason why no command ran.
+    // A crash is the reason why no command ran, even if the rules allow it.
     let outcome = judge(transcript);
     if let (Outcome::Exited { .. } | Outcome::NotExecuted { .. } | Outcome::Signaled { .. }, Some(crashed)) =
         (&outcome, crashed_on_demand(transcript))
@@ -110,7 +110,7 @@ pub(crate) fn is_of_crash(signal: u8) -> bool {
 
 /// Determines the guest's outcome; ignores a failed write to the console file.
 fn judge_guest(transcript: &Transcript) -> Outcome {
-    // Output that was lost after an exit status of 0 is still lost.
+    // Lost output is an error even after an exit status of 0.
     let lost = transcript.events.iter().find_map(|event| match event {
         Event::OutputFailed(why) => Some(output_failed(why)),
         // An interrupt ends the run; after an exit status it truncated the output.
@@ -149,7 +149,7 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
                 panic_of(transcript).unwrap_or(Outcome::TimedOut { limit: *limit, after: *after })
             }
             Event::FailedOn(what) => Outcome::Unhealthy { what: what.clone(), early: true },
-            // Handled in `without_verdict`, if no final event follows; or not an end.
+            // Handled in `without_verdict` if no final event follows, or no end of the guest.
             Event::Shutdown { .. }
             | Event::QemuExited(_)
             | Event::Hello { .. }
@@ -235,8 +235,8 @@ fn crashed(signal: u32, path: &str, findings: &[Finding]) -> Outcome {
     Outcome::KernelCrashed { module, what }
 }
 
-/// Outcome of a crash while a module was loaded on demand. Without a report of the kernel, something else killed the
-/// process that loaded it.
+/// Returns the outcome of a crash while a module was loaded on demand. Without a kernel report, something other than a
+/// crash killed the process that loaded it.
 fn crashed_on_demand(transcript: &Transcript) -> Option<Outcome> {
     let module = transcript.modules.iter().find(|module| module.error.as_deref() == Some(KILLED))?;
     let what = crash(&transcript.health)?.title.clone();

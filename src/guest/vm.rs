@@ -15,7 +15,7 @@ use super::{Builder, Command, Output, VmError};
 /// A task for the guest's thread.
 type Task = Box<dyn FnOnce(&mut PersistentGuest) + Send>;
 
-/// A guest that runs command after command, each with an [`Output`].
+/// A guest that runs several commands, one after another, each with an [`Output`].
 ///
 /// - Files and loaded modules of a command stay for the next one; its processes are killed. What all commands share
 ///   ([`Builder::with`], [`Builder::copy`], [`Builder::kmod`]) comes with the first command. busybox, and a command's program

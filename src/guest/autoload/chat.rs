@@ -13,7 +13,7 @@ use crate::format::protocol::modules::{Answer, CHUNK, CREDIT, Entry, Question, S
 use crate::guest::talk::Outbox;
 use crate::guest::verdict::errno_text;
 
-/// A request.
+/// One request for modules.
 #[derive(Debug)]
 pub(super) struct Chat {
     /// Requester.
@@ -35,7 +35,7 @@ pub(super) struct Chat {
 }
 
 impl Chat {
-    /// A new request. `start`: QEMU's start.
+    /// Creates a request. `start`: QEMU's start.
     pub(super) fn new(by: Requester, name: &[u8], start: Instant) -> Self {
         Self {
             by,

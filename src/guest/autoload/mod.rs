@@ -35,7 +35,7 @@ const MAX_NOTES: usize = 20;
 /// Requests for modules in one session.
 #[derive(Debug, Default)]
 pub(crate) struct Autoload {
-    /// Where the modules come from; `None`: nowhere.
+    /// Source of the modules; `None`: every request fails.
     source: Option<ModuleSource>,
     provider: Option<Provider>,
     chats: BTreeMap<u32, Chat>,
@@ -54,8 +54,8 @@ impl Autoload {
         Self { source, ..Self::default() }
     }
 
-    /// Handles a message of the helper `id`; empty: it has ended. `start` is QEMU's start. Returns what is wrong with an
-    /// invalid message.
+    /// Handles a message of the helper `id`; empty: it has ended. `start` is QEMU's start. Returns a description of the
+    /// fault if the message is invalid.
     pub(crate) fn receive(
         &mut self,
         id: u32,
@@ -118,7 +118,7 @@ impl Autoload {
         }
     }
 
-    /// What becomes readable when requests have been resolved.
+    /// Returns the descriptor that becomes readable when requests have been resolved.
     pub(crate) fn ready(&self) -> Option<BorrowedFd<'_>> {
         self.provider.as_ref().map(Provider::ready)
     }

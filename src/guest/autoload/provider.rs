@@ -22,15 +22,16 @@ use crate::root::request::ModuleRequest;
 /// Maximum total size of the modules of one request.
 const MAX_TOTAL: u64 = 256 << 20;
 
-/// Parameters for modules that create devices of a link type, requested by that type: otherwise `ip link add dummy0` would
-/// find a dummy0 of the module's own. Distributions set the same (systemd, `modprobe.d/systemd.conf`).
+/// Parameters for modules that create devices of a link type, requested by that type: otherwise `ip link add dummy0`
+/// would fail, because the module has created a dummy0 itself. Distributions set the same (systemd,
+/// `modprobe.d/systemd.conf`).
 const LINK_PARAMETERS: [(&[u8], &str); 3] =
     [(b"rtnl-link-dummy", "numdummies=0"), (b"rtnl-link-bond", "max_bonds=0"), (b"rtnl-link-ifb", "numifbs=0")];
 
 /// The modules of a kernel.
 #[derive(Debug, Clone)]
 pub(crate) struct ModuleSource {
-    /// The root.
+    /// Root that the kernel belongs to.
     pub(crate) root: PathBuf,
     /// The kernel.
     pub(crate) kernel: Arc<Kernel>,
@@ -38,7 +39,7 @@ pub(crate) struct ModuleSource {
     pub(crate) tables: Arc<ModuleTables>,
 }
 
-/// A module, read.
+/// A module with the contents of its file.
 #[derive(Debug, Clone)]
 pub(super) struct Provided {
     /// Name, with `_` for `-`.
@@ -76,7 +77,7 @@ pub(super) enum Resolution {
 type Asked = (u32, Vec<u8>, Vec<u8>);
 type Resolved = (u32, Vec<u8>, Resolution);
 
-/// The thread.
+/// The thread that resolves requests.
 #[derive(Debug)]
 pub(super) struct Provider {
     requests: Sender<Asked>,
@@ -112,7 +113,7 @@ impl Provider {
         self.requests.send((id, name.to_vec(), parameters.to_vec())).map_err(gone)
     }
 
-    /// What becomes readable when there are results.
+    /// Returns the descriptor that becomes readable when there are results.
     pub(super) fn ready(&self) -> BorrowedFd<'_> {
         self.ready.as_fd()
     }
@@ -120,7 +121,7 @@ impl Provider {
     /// Returns the new results.
     pub(super) fn resolved(&self) -> Vec<Resolved> {
         let mut count = [0; 8];
-        // It may have been read already.
+        // Another call may have read it already.
         let _ = rustix::io::read(&self.ready, &mut count);
         self.results.try_iter().collect()
     }

@@ -50,7 +50,7 @@ pub(crate) struct Findings {
     pub(super) symbols: Option<Symbols>,
     pub(super) tasks: Vec<Task>,
     pub(super) running: std::collections::BTreeMap<u64, Running>,
-    /// Output that the guest was made to print: cause, and lines.
+    /// Output that the guest printed on request: the request, and the lines.
     pub(super) said: Vec<(String, Vec<String>)>,
     /// Information that could not be obtained.
     pub(super) notes: Vec<String>,
@@ -143,7 +143,7 @@ fn state_sentence(word: &str) -> Option<String> {
     Some(format!("the machine is not running, its state is \"{word}\": {what}"))
 }
 
-/// Detects which process of the host runs the guest.
+/// Finds the host process that runs the vCPUs.
 fn whose_time(monitor: &mut Monitor<'_>, _: &Inquest, _: &mut Findings) -> Result<(), MonitorError> {
     monitor.find_qemu_thread(PATIENCE)
 }

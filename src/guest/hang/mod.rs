@@ -1,9 +1,9 @@
 //! Inspection of a hanging guest through QEMU, before QEMU is killed.
 //!
-//! The least intrusive steps come first ([`look`]): whether QEMU responds, registers, the queues of virtio devices, the
-//! kernel's stack. Then follow steps that affect the guest, whose verdict is already in ([`sysrq`]): backtraces are requested
-//! by sysrq, or else by an NMI. Neither the guest's memory nor QEMU's is written. Every step has a timeout, and a signal to
-//! bootling ends the inspection.
+//! The least intrusive steps come first ([`inspect`]): whether QEMU responds, registers, the queues of virtio devices,
+//! the kernel's stack. Steps that affect the guest follow, after its outcome has been determined ([`sysrq`]):
+//! backtraces are requested by sysrq, or else by an NMI. Neither the guest's memory nor QEMU's is written. Every step
+//! has a timeout, and a signal to bootling ends the inspection.
 //!
 //! Guest output is untrusted: bounded, and printed without control characters.
 
@@ -40,6 +40,6 @@ pub struct Hang {
 pub(crate) struct Inquest {
     /// Kernel symbols, if known.
     pub(crate) symbols: Option<Source>,
-    /// True if the kernel may run at another address than its link address, as every self-extracting kernel may.
+    /// True if the kernel may run at an address other than its link address, as every self-extracting kernel may.
     pub(crate) may_move: bool,
 }

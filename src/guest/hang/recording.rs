@@ -1,5 +1,5 @@
-//! Recording of a session for the case of a failure: the complete console, the QMP traffic, the guest's memory. The
-//! size is bounded, except for the memory. The caller opens the files.
+//! Recording of a session, to be kept if it fails: the complete console, the QMP traffic, the guest's memory. The size
+//! is bounded, except for the memory. The caller opens the files.
 
 use std::fs::File;
 use std::io;

@@ -21,7 +21,7 @@ pub(crate) struct Context {
     pub(crate) why: String,
     /// Progress of the guest, and times of its last output.
     pub(crate) course: Vec<String>,
-    /// True if pid 1 is bootling's and has sent its greeting: that it waits for its children is then not reported.
+    /// True if pid 1 is bootling's and has sent its greeting: it waits for its children, which is then not reported.
     pub(crate) has_our_pid1: bool,
     /// Last console lines before the inspection.
     pub(crate) console: Vec<String>,

@@ -1,8 +1,8 @@
-//! Requests backtraces and tasks from a guest whose verdict is in, and that will be killed next.
+//! Requests backtraces and the list of tasks from a guest whose outcome is determined, and that is killed afterwards.
 //!
-//! The console's UART passes a BREAK and a key to sysrq (`Documentation/admin-guide/sysrq.rst`), if a processor accepts its
-//! interrupts and a process in the guest has the console open. Most distributions disable the dumps in `kernel.sysrq`. An
-//! NMI follows, at which a kernel with `unknown_nmi_panic` prints a backtrace.
+//! The console's UART passes a BREAK and a key to sysrq (`Documentation/admin-guide/sysrq.rst`), if a processor accepts
+//! its interrupts and a process in the guest has the console open. Most distributions disable the dumps in
+//! `kernel.sysrq`. If sysrq prints nothing, an NMI is injected: a kernel with `unknown_nmi_panic` prints a backtrace.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,38 +16,40 @@ use super::tasks::{running, tasks};
 use crate::format::guest_text;
 use crate::guest::monitor::{Monitor, MonitorError};
 
-/// How long the monitor may take for an answer.
+/// Timeout for a reply of the monitor.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a guest may take to begin. This and the next two are time that QEMU has had ([`Pace`]).
+/// Maximum time until the guest starts to print. This limit, [`QUIET`] and [`LONGEST`] count the time that the host
+/// schedules QEMU ([`ScheduledTime`](crate::guest::qemu_process::ScheduledTime)).
 const FIRST: Duration = Duration::from_millis(2500);
-/// What says something within this has not ended.
+/// Time without output after which the output is complete.
 const QUIET: Duration = Duration::from_millis(400);
-/// And in all.
+/// Maximum duration of the output.
 const LONGEST: Duration = Duration::from_secs(10);
-/// And in all by the clock, whatever QEMU has had of it.
+/// Maximum duration of the output in wall-clock time, even if the host does not schedule QEMU.
 const END: Duration = Duration::from_secs(60);
-/// From one look whether the guest speaks to the next.
+/// Interval between two checks for output.
 const LOOK: Duration = Duration::from_millis(50);
-/// What the last words to sysrq t begin with (Linux 4.1 and later, `kernel/workqueue.c`): before them it has not ended.
+/// Start of the last part of sysrq t's output (Linux 4.1 and later, `kernel/workqueue.c`). Output without it is
+/// incomplete.
 const LAST_WORDS: &str = "Showing busy workqueues and worker pools";
-/// How long writing a guest's memory to a file may go without getting on, of the time that QEMU has had.
+/// Maximum time without progress while the guest's memory is written, in time that the host schedules QEMU.
 const CORE: Duration = Duration::from_secs(10);
-/// The name that QEMU knows our file by.
+/// QEMU's name of the file for the core.
 const CORE_NAME: &str = "bootling-core";
-/// What cannot be done then.
+/// Operation in notes about a core that could not be written.
 const DOING: &str = "writing the guest's memory to a file";
-/// When an NMI makes a kernel print a backtrace.
+/// Condition under which a kernel prints a backtrace at an NMI.
 const NMI_BACKTRACE: &str = "the kernel prints one only with --append unknown_nmi_panic, or kernel.unknown_nmi_panic=1";
-/// The console, as it is called on QEMU's command line.
+/// ID of the console's character device on QEMU's command line.
 const CONSOLE: &str = "console";
 
-/// Makes the guest say what it is doing, if it can.
+/// Requests backtraces and the list of tasks from the guest, if its machine is running.
 pub(crate) fn request_sysrq(monitor: &mut Monitor<'_>, findings: &mut Findings) {
     if !findings.is_running {
         return;
     }
     if let Err(why) = backtraces(monitor, findings) {
-        findings.could_not("making the guest tell what it does", &why);
+        findings.could_not("failed to request backtraces", &why);
     }
     let lines: Vec<String> = findings.said.iter().flat_map(|(_, lines)| lines.iter().cloned()).collect();
     findings.tasks = tasks(&lines);
@@ -56,7 +58,7 @@ pub(crate) fn request_sysrq(monitor: &mut Monitor<'_>, findings: &mut Findings) 
 
 /// Writes the guest's memory and registers to `core`, if given.
 ///
-/// QEMU stops the machine for it, and does that only after its disk requests have finished.
+/// QEMU stops the machine before it writes the memory, and does so only after the disk requests have finished.
 pub(crate) fn dump_core(monitor: &mut Monitor<'_>, findings: &mut Findings, core: Option<&File>) {
     let Some(core) = core else { return };
     if findings.has_requests {
@@ -74,7 +76,7 @@ fn dump(monitor: &mut Monitor<'_>, core: &File, was_running: bool) -> Result<(),
     let fd = core.try_clone().map_err(|error| MonitorError::Refused(error.to_string()))?;
     monitor.send_fd(CORE_NAME, fd.into(), PATIENCE)?;
     let arguments = json!({"paging": false, "protocol": format!("fd:{CORE_NAME}"), "detach": true});
-    // It stops the machine first.
+    // QEMU stops the machine before it replies.
     monitor.execute("dump-guest-memory", &arguments, CORE)?;
     let (mut before, mut timeout) = (0, monitor.timeout(CORE));
     loop {
@@ -94,7 +96,7 @@ fn dump(monitor: &mut Monitor<'_>, core: &File, was_running: bool) -> Result<(),
     if was_running { goes_on(monitor) } else { Ok(()) }
 }
 
-/// QEMU says that the memory is written before it has made the machine go on: waits for that.
+/// Waits until the machine runs again: QEMU reports that the memory is written before it resumes the machine.
 fn goes_on(monitor: &mut Monitor<'_>) -> Result<(), MonitorError> {
     let start = Instant::now();
     while start.elapsed() < CORE {
@@ -110,8 +112,8 @@ fn goes_on(monitor: &mut Monitor<'_>) -> Result<(), MonitorError> {
 fn backtraces(monitor: &mut Monitor<'_>, findings: &mut Findings) -> Result<(), MonitorError> {
     // A UART interrupt that no processor accepts has no effect.
     let all_deaf = findings.courses.iter().all(Course::is_deaf);
-    if !all_deaf && sysrq(monitor, findings, b'l', "sysrq l: what the processors do", "")? {
-        sysrq(monitor, findings, b'w', "sysrq w: tasks that are blocked", "")?;
+    if !all_deaf && sysrq(monitor, findings, b'l', "sysrq l: backtraces of active CPUs", "")? {
+        sysrq(monitor, findings, b'w', "sysrq w: blocked tasks", "")?;
         sysrq(monitor, findings, b't', "sysrq t: all tasks", LAST_WORDS)?;
         return Ok(());
     }
@@ -129,7 +131,8 @@ fn backtraces(monitor: &mut Monitor<'_>, findings: &mut Findings) -> Result<(), 
     Ok(())
 }
 
-/// Gives a command by BREAK and a key; whether the guest did as it was told.
+/// Sends a BREAK and a key. Returns true if the guest carried out the command. `last_words`: start of the last part of
+/// its output.
 fn sysrq(
     monitor: &mut Monitor<'_>,
     findings: &mut Findings,
@@ -140,7 +143,7 @@ fn sysrq(
     let from = monitor.console.len();
     monitor.execute("chardev-send-break", &json!({"id": CONSOLE}), PATIENCE)?;
     if let Err(why) = monitor.guest.keys.write_all(&[key]) {
-        findings.could_not("typing on the console", &why);
+        findings.could_not("failed to send a key to the console", &why);
         return Ok(false);
     }
     let (said, is_cut) = listen(monitor, from, last_words)?;
@@ -155,7 +158,7 @@ fn sysrq(
     if is_cut {
         findings
             .notes
-            .push(format!("{what}: the guest still spoke when its time for that was up, and the rest is missing"));
+            .push(format!("{what}: output truncated, because the guest was still printing at the time limit"));
     }
     if is_done {
         findings.said.push((what.to_owned(), said));
@@ -163,8 +166,8 @@ fn sysrq(
     Ok(is_done)
 }
 
-/// What the console says from `from` on, until it is quiet for as long as QEMU had time to say more; and whether it was cut
-/// off. What has not come to its last words may make longer pauses.
+/// Returns the console output from offset `from` until the guest is quiet, and true if it was truncated. Longer pauses
+/// are permitted before `last_words`.
 fn listen(monitor: &mut Monitor<'_>, from: usize, last_words: &str) -> Result<(Vec<String>, bool), MonitorError> {
     let (start, mut pace) = (Instant::now(), monitor.scheduled_time());
     let [mut quiet, mut all] = [Duration::ZERO; 2];
@@ -180,7 +183,7 @@ fn listen(monitor: &mut Monitor<'_>, from: usize, last_words: &str) -> Result<(V
         }
         match monitor.wait_for(LOOK) {
             Ok(()) => {}
-            // After a panic it resets, and QEMU ends: what it has said is there.
+            // A panic resets the machine, and QEMU exits: the output so far is complete.
             Err(MonitorError::Gone) => {
                 monitor.read_console();
                 break false;

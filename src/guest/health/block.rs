@@ -6,7 +6,7 @@ use super::{Finding, Kind, LINES};
 
 /// Maximum number of lines examined for the end of one report, including lines that are not kept.
 const LOOKED_AT: usize = 1000;
-/// Lines before the call trace that belong to the report even if they do not look like it.
+/// Maximum number of lines before the call trace that belong to the report although they are not recognized.
 const PREAMBLE: usize = 200;
 /// Limit of consecutive unrecognized lines before the call trace, for reports that end at such lines.
 const DOUBTFUL: usize = 3;

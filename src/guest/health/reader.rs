@@ -12,9 +12,9 @@ use super::{FINDINGS, Finding, Kind};
 const REPEATS: usize = 4;
 /// Maximum number of callers tracked at the same time.
 const SPEAKERS: usize = 8;
-/// Maximum number of lines between `cut here`, or a rule, and a report's title: the message of a `WARN()`.
+/// Maximum number of lines between `cut here`, or a line of `=`, and a report's title: the message of a `WARN()`.
 const OPENING: usize = 8;
-/// Lowest severity (`KERN_WARNING`) of a report's first line.
+/// Level of a report's first line (`KERN_WARNING`): less severe lines start no report.
 const WARNING: u8 = 4;
 
 /// Incremental log reader.
@@ -74,7 +74,7 @@ impl Reader {
             return self.speakers.remove(at);
         }
         if self.speakers.len() >= SPEAKERS {
-            // The caller that has been silent for the longest time.
+            // Drop the caller that has been silent for the longest time; its report is complete.
             let oldest = self.speakers.remove(0);
             if let Some(block) = oldest.block {
                 self.keep(block.finish());

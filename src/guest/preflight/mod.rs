@@ -1,8 +1,8 @@
-//! Checks the kernel's configuration before QEMU starts: a kernel without an option that a guest needs hangs, resets, or
-//! panics with a message that names something else.
+//! Checks the kernel's configuration before QEMU starts: without an option that a guest needs, a kernel hangs, resets,
+//! or panics with a misleading message.
 //!
-//! `table` lists the options. An option that is fatal to the run is an error; one without which less works is a note.
-//! Nothing is checked if no configuration is found: then the verdict's text says what is known.
+//! `table` lists the options. A missing option is an error if the run cannot work without it, and a note if less works.
+//! Without a configuration, nothing is checked; the message for the outcome then describes what is known.
 
 mod need;
 mod report;
@@ -25,14 +25,15 @@ use crate::root::spec::RunWhat;
 /// Requests of a run that the kernel's configuration may not support.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Requests {
-    /// The needs that apply.
+    /// Conditions that apply.
     whens: Vec<When>,
     /// True if modules are available: an option may be a module.
     has_modules: bool,
 }
 
 impl Requests {
-    /// What all guests of a kernel on a machine need. `transport` is the channel that was chosen for the kernel.
+    /// Returns the needs of all guests of a kernel on a machine. `transport` is the channel that was chosen for the
+    /// kernel.
     pub(super) fn of_machine(spec: &RunSpec, transport: Transport) -> Self {
         let mut whens = vec![When::Always];
         // A foreign initrd and one that is booted by hand have only the console. Whether an initrd is foreign is not known
@@ -52,7 +53,7 @@ impl Requests {
         Self { whens, has_modules: transport != Transport::Com2 }
     }
 
-    /// What a command needs.
+    /// Returns the needs of a command.
     pub(super) fn of_command(spec: &RunSpec) -> Self {
         let mut whens = Vec::new();
         if spec.boot.tty {
@@ -65,7 +66,7 @@ impl Requests {
         Self { whens, has_modules: true }
     }
 
-    /// What an existing initrd needs that consists of segments with these compressions.
+    /// Returns the needs of an existing initrd that consists of segments with these compressions.
     pub(super) fn of_initrd(compressions: impl IntoIterator<Item = Compression>) -> Self {
         Self { whens: compressions.into_iter().map(When::Compressed).collect(), has_modules: true }
     }

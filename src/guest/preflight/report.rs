@@ -11,7 +11,7 @@ use crate::root::modules::{ChannelDriver, ModuleTables, channel_modules};
 /// Version of [`Report`].
 const VERSION: u32 = 1;
 
-/// What a kernel has of what guests need.
+/// Which needs of guests a kernel meets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this format: 1.

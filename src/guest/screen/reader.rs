@@ -85,7 +85,7 @@ impl ScreenReader {
         reader
     }
 
-    /// Handles the reply to a command; replies to commands of others are ignored. Returns the content when all is read.
+    /// Handles the reply to a command; ignores replies to commands of others. Returns the content after the last step.
     pub(crate) fn handle_reply(
         &mut self,
         id: u64,

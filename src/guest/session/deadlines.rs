@@ -45,7 +45,7 @@ impl Session<'_> {
         }
     }
 
-    /// Time of the next check for an idle guest.
+    /// Time of the next check for inactivity.
     fn next_idle_look(&self) -> Option<Instant> {
         Some(self.idle.next_check(self.settings.idle_timeout?, self.start))
     }

@@ -1,4 +1,4 @@
-//! Questions a guest whose console has a message about its end: see [`super::last_words`].
+//! Checks a console message about the guest's end before it is believed: see [`super::last_words`].
 
 use std::time::Instant;
 
@@ -35,14 +35,14 @@ impl Session<'_> {
         }
     }
 
-    /// Handles channel data.
+    /// Handles channel data that arrives after such a message.
     pub(super) fn hear_after_last_words(&mut self) {
         if self.last_words.is_refuted_by_data(self.congested, Instant::now()) {
             self.doubt_last_words();
         }
     }
 
-    /// Discards the message: the guest still runs. A later one counts again.
+    /// Discards the message, because the guest still runs. A later message counts again.
     pub(super) fn doubt_last_words(&mut self) {
         self.console.doubt_end();
         self.last_words = LastWords::default();

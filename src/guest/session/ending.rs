@@ -11,7 +11,7 @@ use crate::guest::outlet::{Captured, Outlet};
 use crate::guest::transcript::{Event, Goal, KernelTraits, Transcript};
 use crate::sys::stdout_was_closed;
 
-/// Time that a reader of bootling's output, or QEMU's end, gets in any case.
+/// Minimum time for a reader of bootling's output, or for QEMU's end.
 const MOMENT: Duration = Duration::from_millis(200);
 
 impl Session<'_> {

@@ -77,7 +77,7 @@ impl Session<'_> {
         }
     }
 
-    /// Returns what is wrong with a frame that the guest may not send now.
+    /// Returns a description of the fault if the guest may not send the frame now.
     fn violation(&self, frame: &ToHost<'_>) -> Option<&'static str> {
         if !self.has_our_pid1() {
             return Some("a message of a guest without bootling's pid 1");
@@ -108,10 +108,10 @@ impl Session<'_> {
         self.note(Event::Note(text));
     }
 
-    /// Notes which words of its command line the kernel ignores.
+    /// Notes the words of its command line that the kernel ignores.
     fn check_command_line(&mut self, found: &str) {
         let lost = lost_words(&self.settings.command_line, found);
-        // Without /proc, nothing is known.
+        // Without /proc, the command line is unknown.
         if !lost.is_empty() && !found.is_empty() {
             self.guest_note(format!(
                 "the kernel ignores {} of its command line; it uses {found:?} (CONFIG_CMDLINE_OVERRIDE, or too long)",
@@ -136,7 +136,7 @@ impl Session<'_> {
         self.phase = Phase::Greeted;
         let (rows, columns) = match (&self.input, self.settings.foreground) {
             (Some(input), Foreground::Terminal) => match terminal::size(input) {
-                // No terminal: use the default size of most programs.
+                // Without a terminal, use the default size of most programs.
                 (0, _) | (_, 0) => (24, 80),
                 size => size,
             },

@@ -11,12 +11,13 @@ use crate::guest::monitor::Monitor;
 use crate::guest::transcript::{Event, Limit};
 use crate::root::kernel::symbols::Symbols;
 
-/// Time after a time limit and the hang report in which QEMU ends and the output is written.
+/// Time after a time limit and the hang report in which QEMU must end and the output be written.
 const AFTERWARDS: Duration = Duration::from_millis(1200);
 
 impl Session<'_> {
     /// Inspects the guest if it timed out and an inspection is requested. The last screen read happens before the guest
-    /// is modified. All of it takes at most the time for the hang report; only the guest's memory may take longer to write.
+    /// is modified. The whole inspection takes at most the time for the hang report; only writing the guest's memory
+    /// may take longer.
     pub(super) fn inquire(&mut self) -> std::io::Result<()> {
         let Some(why) = self.time_that_was_up() else { return Ok(()) };
         let (Some(inquest), Some(end)) = (self.settings.inquest.clone(), self.end_of_inspection()) else {
@@ -61,8 +62,8 @@ impl Session<'_> {
         Some(self.timed_out? + self.settings.hang_report?)
     }
 
-    /// Time until which the session may last after its time limit: [`AFTERWARDS`] after the inspection. `None`: there is
-    /// no such limit.
+    /// Time until which the session may last after its time limit: [`AFTERWARDS`] after the inspection. `None`: no
+    /// limit.
     pub(super) fn last_moment(&self) -> Option<Instant> {
         let inspection = self.settings.hang_report.unwrap_or_default();
         self.timed_out.map(|timed_out| timed_out + inspection + AFTERWARDS)
@@ -128,7 +129,7 @@ impl Session<'_> {
                 None => format!("last console output {ago} ago"),
             },
         });
-        // A pid 1 without a greeting may itself be what hangs.
+        // Without a greeting, pid 1 may itself be the process that hangs.
         let has_our_pid1 = has_our_pid1 && hello.is_some();
         Context { why, course, has_our_pid1, console }
     }

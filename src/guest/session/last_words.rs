@@ -1,24 +1,25 @@
-//! Doubt about a guest's last words. Kernels end with a message on the console (panic, halt), but any program with
-//! access to `/dev/kmsg` can print the same line.
+//! Verification of a console message about the guest's end. Kernels end with such a message (panic, halt), but any
+//! program with access to `/dev/kmsg` can print the same line.
 //!
-//! A kernel that panics resets the machine at once, because of `panic=-1`, unless the guest has changed that. If neither
-//! a reset nor a message of pid 1 follows, the vCPUs are sampled: one that executes a program, or that waits for an
-//! interrupt, belongs to a kernel that still runs. The panicking processor never does either: it loops in the kernel, and
-//! the others are halted with interrupts off (`kernel/panic.c`, `panic`; `arch/x86/kernel/process.c`, `stop_this_cpu`).
-//! A wrong doubt costs little: the last message of a panic, and a reset without a message, are a panic all the same.
+//! A kernel that panics resets the machine immediately, because of `panic=-1`, unless the guest has changed that. If
+//! neither a reset nor a message of pid 1 follows, the vCPUs are sampled: one that executes a program, or that waits
+//! for an interrupt, belongs to a kernel that still runs. The panicking processor does neither: it loops in the kernel,
+//! and the others are halted with interrupts off (`kernel/panic.c`, `panic`; `arch/x86/kernel/process.c`,
+//! `stop_this_cpu`). A message that is discarded by mistake costs little: the last message of a panic, and a reset
+//! without a message, are treated as a panic all the same.
 
 use std::time::{Duration, Instant};
 
 use crate::guest::hang::registers::{self, Cpu};
 
-/// Time for a reset before the first sample, number of samples without a sign of life that confirm the end, and the
-/// interval between two of them. A guest that copies data in the kernel is seen in a program in a tenth of the samples.
+/// Time for a reset before the first sample; number of samples without a sign of life that confirm the end; interval
+/// between two samples. A guest that copies data in the kernel executes a program in a tenth of the samples.
 const FIRST: Duration = Duration::from_secs(1);
 const SAMPLES: u32 = 30;
 const APART: Duration = Duration::from_millis(100);
 /// Time limit for a reply of QEMU, which counts as a sample.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Time after which channel data was sent after the message, and not only read after it.
+/// Minimum delay after which channel data was certainly sent after the message, and not only read after it.
 const LATER: Duration = Duration::from_secs(3);
 
 /// A message about the guest's end that is not confirmed yet.
@@ -70,7 +71,7 @@ impl LastWords {
         self.command = Some(command);
     }
 
-    /// Handles the reply to a command. Returns true if it shows that the guest runs on.
+    /// Handles the reply to a command. Returns true if it shows that the guest still runs.
     pub(super) fn refutes(&mut self, command: u64, registers: &str, now: Instant) -> bool {
         if self.command != Some(command) {
             return false;
@@ -81,8 +82,9 @@ impl LastWords {
         registers::read(registers).iter().any(Cpu::is_alive)
     }
 
-    /// Handles channel data: a kernel that has ended runs no processes. Returns true if the guest runs on. Data that was
-    /// sent before the end arrives within a moment, unless bootling delayed reading it, last at `congested`.
+    /// Handles channel data: a kernel that has ended runs no processes. Returns true if the guest still runs. Data that
+    /// was sent before the end arrives within a moment, unless bootling delayed reading it, the last time at
+    /// `congested`.
     pub(super) fn is_refuted_by_data(&mut self, congested: Option<Instant>, now: Instant) -> bool {
         let Some(since) = self.since else { return false };
         let is_past = |when: Instant| now.saturating_duration_since(when) >= LATER;
@@ -115,7 +117,7 @@ mod tests {
             assert_eq!(words.step(now), Step::Sample, "{command}");
             words.asked(command);
             assert!(!words.refutes(command - 1, SLEEPS, now), "the reply to another command");
-            // Every other command gets no reply.
+            // Replies to other commands are ignored.
             if command % 2 == 0 {
                 assert!(!words.refutes(command, LOOPS, now));
                 now += APART;

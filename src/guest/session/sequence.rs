@@ -17,7 +17,7 @@
 use super::Phase;
 use crate::format::protocol::frame::{Ended, Failure, ToHost};
 
-/// What has happened in a session, as far as the sequence depends on it.
+/// Events of a session on which the sequence depends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Progress {
     /// Phase of the session.
@@ -29,7 +29,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Returns what is wrong with a frame out of sequence; `None` if pid 1 may send it now.
+    /// Returns a description of the fault if pid 1 may not send the frame now.
     pub(super) fn violation(self, frame: &ToHost<'_>) -> Option<&'static str> {
         let Self { phase, is_base, is_refused } = self;
         let (is_greeted, is_running) = (phase == Phase::Greeted, phase == Phase::Running);

@@ -58,7 +58,8 @@ pub(crate) struct Settings {
 /// Effect of a signal that ends bootling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interrupt {
-    /// The first SIGINT goes to the command: a user in front of it may want to end only the command. Others end the guest.
+    /// The first SIGINT goes to the command: an interactive user may want to end only the command. Other signals end
+    /// the guest.
     Forward,
     /// The guest ends.
     End,
@@ -130,7 +131,7 @@ pub enum Foreground {
     Console,
     /// The console, without input.
     Viewer,
-    /// None: the console is only recorded.
+    /// No endpoint: the console is only recorded.
     Nobody,
 }
 

@@ -14,7 +14,7 @@ impl Session<'_> {
         match self.guest.keys.write(&self.keys_to_console) {
             Ok(written) => drop(self.keys_to_console.drain(..written)),
             Err(error) if is_transient(&error) => {}
-            // The reader is gone; further keys are discarded.
+            // The reader has closed its end; further keys are discarded.
             Err(_) => {
                 self.keys_to_console.clear();
                 self.closed.push(Source::Keys);

@@ -48,7 +48,7 @@ impl Session<'_> {
         match reader.handle_reply(id, result, &file.file, &mut execute) {
             Ok(None) => {}
             Ok(Some(mut content)) => {
-                // A read without text does not look at the mode.
+                // A read without text does not detect the mode.
                 content.is_graphical |= content.text.is_none() && self.watching.seen.is_graphical;
                 self.watching.reader = None;
                 self.match_screen(&content);
@@ -121,7 +121,7 @@ impl Session<'_> {
         }
     }
 
-    /// Handles events of a machine that QEMU was configured to outlive.
+    /// Handles events of a machine whose stop does not end QEMU.
     pub(super) fn watch_machine(&mut self, event: &Event) {
         let Some(watch) = &self.settings.watch else { return };
         match event {

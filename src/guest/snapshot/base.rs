@@ -33,16 +33,16 @@ use crate::qemu::machine::Machine;
 /// Delay before an idle guest is saved: kernels defer work (`deferred_probe_timeout`, the clock watchdog), which each
 /// restored guest would repeat.
 const SETTLING: Duration = Duration::from_millis(600);
-/// How long to wait for another process that makes the snapshot: it may be stopped (Ctrl-Z) or hang.
+/// Maximum time to wait for another process that makes the snapshot: it may be stopped (Ctrl-Z) or hang.
 const WAITING: Duration = Duration::from_secs(120);
-/// Why a guest is not saved if the running QEMU is not the started program.
+/// Reason for not saving a guest if the running QEMU is not the started program.
 const WRAPPED: &str = "QEMU runs below a wrapper whose changes cannot be detected; let the wrapper `exec` QEMU";
 /// Findings of the boot that are stored with a snapshot.
 const FINDINGS: usize = 8;
 /// Smallest window, MiB.
 const WINDOW_MIB: u64 = 256;
 
-/// What a snapshot is made from.
+/// Initrd and machine that a snapshot is made from.
 #[derive(Debug)]
 pub(crate) struct Base {
     /// The machine.
@@ -68,7 +68,7 @@ pub(crate) struct ReadyGuest {
     pub(crate) guest: Guest,
     /// Bytes of the archive in its window.
     pub(crate) len: u64,
-    /// The program that QEMU must be, if known.
+    /// Required QEMU program, if known.
     pub(crate) program: Option<String>,
     /// Age of its snapshot; `None`: there is none.
     pub(crate) age: Option<Age>,
@@ -92,7 +92,7 @@ pub(crate) enum NotWarm {
     Failed(#[from] VmError),
 }
 
-/// An unusable cache (full, read-only) costs time, but no verdict.
+/// An unusable cache (full, read-only) costs time, but does not change the verdict.
 impl From<CacheError> for NotWarm {
     fn from(error: CacheError) -> Self {
         Self::Unfit(no_snapshots(&error))
@@ -159,7 +159,7 @@ impl Base {
         });
         match (live, made) {
             (Some(ready), Ok(_)) => {
-                // A snapshot that cannot be removed now only occupies space.
+                // A snapshot that cannot be removed only occupies space.
                 let _ = Snapshots(cache).discard_obsolete();
                 Ok(ready)
             }
@@ -199,7 +199,7 @@ impl Base {
                 "this kernel does not allow pid 1 to map device memory ({})",
                 io::Error::from_raw_os_error((*errno).cast_signed())
             ))),
-            // QEMU may have rejected what only a window needs: booting without one decides.
+            // QEMU may have rejected a device that only a window needs: the boot without a window decides.
             Some(Event::QemuExited(_)) if !transcript.guest_lived() && !transcript.qemu_said.is_empty() => {
                 Err(NotWarm::Unfit(format!("QEMU rejects it: {}", transcript.qemu_said.join("; "))))
             }
@@ -282,7 +282,7 @@ impl Base {
         let Snapshot { about, ram, state } = snapshot;
         let len = archive::len(payload, &archive::Options { align: true, mtime: 0 });
         self.fits(len)?;
-        // Only mapped: of 60 MB QEMU reads the headers that describe the entry point.
+        // The image is only mapped: of 60 MB QEMU reads the headers that describe the entry point.
         let kernel = open(&self.image)?;
         let start = || -> io::Result<ReadyGuest> {
             let window = memory::empty("window", self.window_mib << 20)?;
@@ -299,7 +299,8 @@ impl Base {
             Ok(ReadyGuest { guest, len, program: about.program, age, window, health })
         };
         let ready = start().map_err(VmError::io("start", "QEMU"))?;
-        // After the start, which takes longer than this: nothing reads the window before the guest resumes.
+        // The window is written after QEMU's start, which takes longer: nothing reads the window before the guest
+        // resumes.
         memfd::into(payload, 0, &ready.window)?;
         Ok(ready)
     }

@@ -1,4 +1,4 @@
-//! Checks whether a run can be warm, before anything is tried.
+//! Checks whether a run can be warm, before QEMU starts.
 //!
 //! A restored guest assumes that its environment is unchanged since it was saved. Devices that the user adds may have state
 //! outside the machine (above all disk images): such runs boot.
@@ -33,7 +33,7 @@ const HARMLESS: [(&str, usize); 18] = [
     ("-nodefaults", 0),
 ];
 
-/// Returns why this run cannot be warm, as a clause; `None`: it can be tried.
+/// Returns the reason why this run cannot be warm, as a clause; `None`: it can be tried.
 pub(crate) fn unfit(spec: &RunSpec, machine: &OsStr, transport: Transport) -> Option<String> {
     if spec.ready_made.is_some() {
         return Some("the kernel must unpack an existing initrd".to_owned());

@@ -1,7 +1,8 @@
 //! The key of a snapshot: a digest of everything that it depends on. Only a snapshot with the same key is restored.
 //!
-//! The command line represents the machine (CPU model, memory, accelerator, kernel arguments, devices). Files that it names, and
-//! files that QEMU opens without being told (its program, its ROMs), count by their identity, which changes with every write.
+//! The command line represents the machine (CPU model, memory, accelerator, kernel arguments, devices). Files that it
+//! names, and files that QEMU opens without an option (its program, its ROMs), are represented by their identity, which
+//! changes with every write.
 
 use std::ffi::OsString;
 use std::fs;
@@ -60,13 +61,13 @@ pub(crate) fn ingredients(machine: &Machine, kernel: &Path, window_mib: u64, cac
         // The guest sees this processor, as far as this host kernel exposes it.
         Accelerator::Kvm => parts.extend([processor(), host_kernel()]),
     }
-    // After a power failure a file's identity may be on disk without its contents: snapshots are not synced. None outlives the
-    // host's boot.
+    // After a power failure a file's identity may be on disk without its contents: snapshots are not synced. A snapshot
+    // is therefore valid only until the host reboots.
     parts.push(fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default());
     Ingredients(parts)
 }
 
-/// The command line with names in place of descriptors, which differ between runs.
+/// Returns the command line with names in place of descriptors, which differ between runs.
 fn symbolic(machine: &Machine, kernel: &Path, window_mib: u64) -> Vec<OsString> {
     let warm = Warm { window: "window".into(), window_mib, ram: Ram::Shared("ram".into()) };
     let payload =
@@ -88,20 +89,21 @@ fn firmware_files(firmware: &Firmware) -> Vec<PathBuf> {
     }
 }
 
-/// Files that the arguments name, as a whole or as a property's value. Files that QEMU writes to do not count.
+/// Returns the files that the arguments name, as a whole or as a property's value. Files that QEMU writes to are left
+/// out.
 fn named(words: &[OsString]) -> Vec<PathBuf> {
     let outputs = |word: &OsString| matches!(word.as_bytes(), b"-D" | b"--D" | b"-trace" | b"--trace");
     let read = words.iter().enumerate().filter(|(at, _)| *at == 0 || !outputs(&words[at - 1])).map(|(_, word)| word);
     named::files(read)
 }
 
-/// A path and the identity of its file; links are followed.
+/// Returns a path and the identity of its file; links are followed.
 fn stamped(path: &Path) -> Vec<u8> {
     let stamp = fs::metadata(path).map_or_else(|_| "missing".to_owned(), |metadata| Stamp::of(&metadata).to_string());
     [path.as_os_str().as_bytes(), b"\0", stamp.as_bytes()].concat()
 }
 
-/// The lines of `/proc/cpuinfo` that identify the first processor and its features, without its frequency.
+/// Returns the lines of `/proc/cpuinfo` that identify the first processor and its features, without its frequency.
 fn processor() -> Vec<u8> {
     const TELLING: [&str; 7] = ["vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags"];
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -167,7 +169,8 @@ mod tests {
             fs::write(at("text"), format!("#!/bin/sh\necho {}\n", at("share").display()))
                 .expect("the directory is ours");
             fs::set_permissions(at("text"), fs::Permissions::from_mode(0o755)).expect("the directory is ours");
-            // By another process: a file that a thread of this one has open for writing cannot be executed (ETXTBSY).
+            // Written by another process: a file that a thread of this process has open for writing cannot be executed
+            // (ETXTBSY).
             let copied = std::process::Command::new("cp").args([at("text"), at("qemu")]).status();
             assert!(copied.expect("cp runs").success());
             let machine = Machine {

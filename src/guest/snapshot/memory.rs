@@ -80,7 +80,7 @@ fn write_pages(piece: &[u8], start: u64, to: &File) -> io::Result<u64> {
 }
 
 fn is_empty(page: &[u8]) -> bool {
-    // Most pages differ early; the rest is compared in words.
+    // Most pages differ in the first words; the rest is compared in words.
     let (head, words, tail) = (page.first(), page.chunks_exact(16), page.chunks_exact(16).remainder());
     head.is_none_or(|byte| *byte == 0)
         && words.into_iter().all(|word| u128::from_ne_bytes(word.try_into().unwrap_or([1; 16])) == 0)

@@ -1,9 +1,9 @@
 //! Warm runs: a guest that has booted once is restored instead of booted again.
 //!
-//! A *base* is a guest that has done everything it can do without a command: the kernel is up, the channel open, file systems
-//! mounted, pid 1 waiting. It depends on the kernel, the machine, QEMU and pid 1, not on the command. It is booted once and saved
-//! (a *snapshot*, see [`store`]): its memory as a file, the state of its devices as QEMU's migration stream. A run maps that
-//! memory privately, restores the devices, and writes the command with its files into the guest's window
+//! A *base* is a guest that has done everything that does not depend on a command: the kernel is up, the channel open,
+//! file systems mounted, pid 1 waiting. It depends on the kernel, the machine, QEMU and pid 1. It is booted once and
+//! saved (a *snapshot*, see [`store`]): its memory as a file, the state of its devices as QEMU's migration stream. A
+//! run maps that memory privately, restores the devices, and writes the command with its files into the guest's window
 //! ([`crate::format::protocol::window`]), from which pid 1 unpacks it.
 //!
 //! If this is not possible (`fit`), the caller boots cold and reports why.

@@ -36,7 +36,7 @@ pub struct About {
     pub qemu: String,
     /// Its version.
     pub version: String,
-    /// The program that really ran, if the named one is a wrapper.
+    /// The program that actually ran, if the named one is a wrapper.
     pub(crate) program: Option<String>,
     /// `kvm` or `tcg`.
     pub accel: String,
@@ -54,7 +54,7 @@ pub struct About {
     pub command_line: String,
     /// Modules loaded before the guest was saved.
     pub modules: Vec<String>,
-    /// When it was made, nanoseconds since 1970.
+    /// Creation time, nanoseconds since 1970.
     pub made_ns: u64,
     /// Duration of the boot, milliseconds.
     pub boot_ms: u64,
@@ -179,7 +179,7 @@ fn about(directory: &Path) -> Option<About> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Returns `None` if anything is missing or changed.
+/// Opens a snapshot. Returns `None` if any part is missing or changed.
 fn read(directory: &Path) -> Option<Snapshot> {
     let about = about(directory)?;
     // QEMU opens memory for reading and writing; its mapping is private.

@@ -20,7 +20,7 @@ pub enum Outcome {
         signal: u8,
         /// True if a core was dumped.
         core: bool,
-        /// The kernel's first line about its own crash, if it killed the command because of it.
+        /// First line of the kernel's crash report, if the kernel killed the command because of the crash.
         crash: Option<String>,
     },
     /// The command could not be executed: status 126 or 127, as in shells.
@@ -150,7 +150,7 @@ impl Outcome {
         }
     }
 
-    /// Returns the message for the user; `None` if the command's own output is enough.
+    /// Returns the message for the user; `None` if the command's own output is sufficient.
     pub fn sentence(&self) -> Option<String> {
         Some(match self {
             Self::Exited { .. } | Self::OutputClosed | Self::Expected { .. } | Self::PoweredOff => return None,
