@@ -228,7 +228,7 @@ impl Archive<'_> {
     }
 }
 
-/// Writes a whole image to `output` and makes it appear. Says how many bytes it has there.
+/// Writes a whole image to `output` and makes it appear. Returns its size there in bytes.
 pub fn image(
     plan: &CheckedPlan,
     mut output: crate::output::file::Output,
@@ -236,7 +236,7 @@ pub fn image(
     mtime: u32,
 ) -> Result<u64, WriteError> {
     let name = output.name().to_owned();
-    // Only an archive that is stored as it is has anything to gain from aligned data.
+    // Aligned data is useful only in an archive that is stored without compression.
     let align = compression == crate::format::compression::Compression::None;
     let written = (|| {
         let mut sink = compression.writer(output.file()).map_err(WriteError::Archive)?;

@@ -72,7 +72,7 @@ pub(crate) struct ModuleToLoad {
     pub(crate) path: ArchivePath,
     /// Parameters in the format of `finit_module(2)`.
     pub(crate) params: OsString,
-    /// What a failure means.
+    /// Consequence of a failure.
     pub(crate) need: Need,
 }
 

@@ -33,7 +33,8 @@ pub(crate) enum Payload<T> {
     },
 }
 
-/// Memory of a guest that waits for commands: the window (see `format::protocol::window`), and the backing of its RAM.
+/// Memory of a guest that receives its commands later: the window (see `format::protocol::window`), and the backing of
+/// its RAM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warm<T> {
     /// Window memory.
@@ -80,7 +81,7 @@ impl<T> Payload<T> {
         }
     }
 
-    /// Window and RAM of a guest that waits for commands.
+    /// Returns the window and the RAM of a guest that receives its commands later.
     fn warm(&self) -> Option<&Warm<T>> {
         match self {
             Self::Linux { warm, .. } => warm.as_ref(),
@@ -110,7 +111,7 @@ impl<T> Payload<T> {
 pub(crate) struct Wires {
     /// Payload, as paths that QEMU opens. Commas must not be escaped yet.
     pub(crate) payload: Payload<OsString>,
-    /// The guest's writable copy of the flash image; `None`: QEMU discards writes.
+    /// Path of the guest's writable copy of the flash image; `None`: QEMU discards writes.
     pub(crate) flash: Option<OsString>,
     /// The disks of the machine, as paths that QEMU opens.
     pub(crate) disks: Vec<OsString>,
@@ -121,8 +122,8 @@ pub(crate) struct Wires {
 /// Console, channel and monitor of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
-    /// Console on QEMU's standard input and output (pipes), channel and monitor on inherited sockets. bootling runs
-    /// QEMU this way.
+    /// Console on QEMU's standard input and output (pipes), channel and monitor on inherited sockets, for a QEMU that
+    /// bootling runs.
     Wired {
         /// Control channel.
         channel: RawFd,
@@ -257,7 +258,7 @@ impl Line {
             }
         }
         self.option("-object", memory("window", warm.window_mib, share_window, &warm.window));
-        // Without `master` the machine could not be saved (`hw/misc/ivshmem.c`).
+        // `master`: without it, the machine could not be saved (`hw/misc/ivshmem.c`).
         self.option("-device", "ivshmem-plain,memdev=window,master=on");
     }
 

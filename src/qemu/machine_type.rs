@@ -12,7 +12,7 @@ pub enum Transport {
     VirtioMmio,
     /// The second serial port.
     Com2,
-    /// None: a foreign initrd, observed only through its console.
+    /// No channel: a foreign initrd, observed only through its console.
     None,
 }
 
@@ -28,7 +28,7 @@ impl Transport {
     }
 }
 
-/// Machine type.
+/// Properties of a machine type.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MachineType {
     /// Name, or alias of the newest version.

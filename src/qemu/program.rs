@@ -18,7 +18,7 @@ use crate::process::Process;
 
 /// Timeout for a version query, sufficient on slow hosts.
 const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
-/// Maximum output size that is read, in bytes.
+/// Maximum size of an output that is read, in bytes.
 const SAID: u64 = 4096;
 
 /// A QEMU system emulator.

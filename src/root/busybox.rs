@@ -107,8 +107,8 @@ impl Busybox {
         out.add(dir.join(path.file_name()), Node::Symlink { target }, Why::Applet);
     }
 
-    /// Removes the applets for which the image has a program of the same name from the image's copy of busybox. Called
-    /// after [`Busybox::links`]. An applet that a link in the image leads to stays.
+    /// Removes an applet from the image's copy of busybox if the image has a program of the same name. Called after
+    /// [`Busybox::links`]. An applet stays if a link in the image leads to it.
     pub(crate) fn give_way(
         &self,
         root: &Root,

@@ -17,7 +17,7 @@ use crate::format::archive_path::ArchivePath;
 /// The kernel's `MAXSYMLINKS`.
 const MAX_HOPS: usize = 40;
 
-/// A directory that serves as `/`.
+/// A directory that is used as `/`.
 #[derive(Debug)]
 pub struct Root {
     directory: PathBuf,

@@ -99,9 +99,9 @@ pub enum Packages {
 pub struct Fetch<'a> {
     /// The architecture.
     pub arch: Arch,
-    /// The cache that keeps the result.
+    /// The cache that stores the result.
     pub cache: &'a Cache,
-    /// True to fetch again what the cache has.
+    /// True to fetch again what the cache already contains.
     pub refresh: bool,
 }
 
@@ -162,7 +162,8 @@ fn kernel_package(name: &str, debian: &str) -> String {
     }
 }
 
-/// Returns true for a valid package name (Debian policy, section 5.6.1), which no program takes for an option or a path.
+/// Returns true for a valid package name (Debian policy, section 5.6.1). No program mistakes such a name for an option
+/// or a path.
 fn is_package(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
     name.len() > 1 && name.bytes().all(plain) && name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
@@ -299,7 +300,7 @@ fn unpack(package: &Path, into: &Path) -> io::Result<()> {
     for entry in archive.entries()? {
         let mut entry = entry?;
         let kind = entry.header().entry_type();
-        // A directory of another package, or one of the links to /usr.
+        // The directory exists already: another package created it, or it is one of the links to /usr.
         if kind.is_dir() && into.join(entry.path()?).is_dir() {
             continue;
         }

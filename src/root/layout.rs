@@ -22,9 +22,10 @@ const DIRS: [(&str, u16); 10] = [
     ("/var/tmp", 0o1777),
 ];
 
-/// Files that programs expect; what the user copies to these paths wins.
+/// Files that programs expect; files that the user copies to these paths replace them.
 const FILES: [(&str, &str); 3] = [
-    // id, whoami, ssh, login and many daemons look users up. `tty` is the group of terminals (pid 1 mounts devpts so).
+    // For id, whoami, ssh, login and many daemons, which look users up. `tty` is the group of terminals (pid 1 mounts
+    // devpts with this group).
     ("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("/etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
     // C libraries read it without an nsswitch.conf, too.
@@ -61,7 +62,7 @@ pub(crate) fn base(root: &Root, out: &mut Gathered<'_>) {
     }
 }
 
-/// Adds pid 1's `modprobe`, which gives way to another one.
+/// Adds pid 1's `modprobe`, unless the image has another one.
 pub(crate) fn modprobe(root: &Root, out: &mut Gathered<'_>) {
     let sbin = ArchivePath::new("/sbin");
     let sbin = root.find(&sbin).map_or(sbin, |found| found.real);

@@ -105,8 +105,7 @@ impl<'a> Programs<'a> {
         Ok(located)
     }
 
-    /// Includes the file at `path` and its dependencies. `first` is the script that all this is for, `depth` the
-    /// distance from it.
+    /// Includes the file at `path` and its dependencies. `first` is the outermost script, `depth` the distance from it.
     pub(crate) fn include(
         &mut self,
         path: &ArchivePath,
@@ -291,8 +290,8 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Notes a script of a version manager such as pyenv, in whose directory of shims each program is a script that starts
-    /// the real one through the manager.
+    /// Notes a script of a version manager such as pyenv. In its directory of shims, each program is a script that
+    /// starts the real one through the manager.
     fn remark_shim(&self, program: &Resolved, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
         let directory = program.real.parent().filter(|parent| parent.file_name() == "shims");
         let (Some(directory), Binary::Script(_)) = (directory, self.binaries.get(&program.real)?) else {

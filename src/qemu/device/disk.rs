@@ -11,7 +11,7 @@ use crate::qemu::machine_type::VirtioBus;
 
 /// Longest serial number of virtio-blk, ATA and NVMe.
 const SERIAL: usize = 20;
-/// Largest scratch disk: the largest file of ext4.
+/// Maximum size of a scratch disk: that of a file on ext4.
 const LARGEST: u64 = 16 << 40;
 /// Properties that bootling sets.
 const OWN: [&str; 7] = ["drive", "id", "driver", "nsid", "file", "share-rw", "bootindex"];
@@ -48,7 +48,7 @@ impl DiskBus {
 /// Content of a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DiskSource {
-    /// An empty disk of this size in bytes, which ends with the guest.
+    /// An empty disk of this size in bytes, which is deleted when the guest ends.
     Scratch(u64),
     /// An image.
     Image {
@@ -70,7 +70,7 @@ pub enum Writes {
     Kept,
 }
 
-/// A disk as requested.
+/// A disk as the user requested it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DiskRequest {
     /// Content.
@@ -89,7 +89,7 @@ pub struct DiskRequest {
     typed: String,
 }
 
-/// A disk as QEMU gets it.
+/// A disk with all its properties determined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     /// The request.
@@ -100,7 +100,7 @@ pub struct Disk {
     pub format: Format,
     /// NVMe namespace; 0 on other buses.
     pub(crate) namespace: u32,
-    /// Capacity in bytes; `None` if only QEMU can tell.
+    /// Capacity in bytes; `None` if only QEMU can determine it.
     pub bytes: Option<u64>,
     /// Bus of virtio devices.
     pub(crate) virtio: VirtioBus,
@@ -259,12 +259,12 @@ impl Disk {
             DiskSource::Image { writes: Writes::Refused, .. } => "readonly=on",
             DiskSource::Image { writes: Writes::Kept, .. } => "cache=writeback",
         };
-        // A full disk of the host is an I/O error of the guest, not a machine that stops.
+        // If the host's disk is full, the guest gets an I/O error, and its machine does not stop.
         let errors = if self.request.bus == DiskBus::Nvme { "" } else { ",werror=report,rerror=report" };
         format!("if=none,id=disk{number},format={},{how},discard=unmap{errors},file=", self.format.name())
     }
 
-    /// Returns the values of QEMU's `-device` options; a controller comes with the first of its disks.
+    /// Returns the values of QEMU's `-device` options; a controller precedes the first of its disks.
     pub(crate) fn devices(&self, number: usize, before: &[Self]) -> Vec<String> {
         let on = |pci: &str, mmio: &str| match self.virtio {
             VirtioBus::Pci => pci.to_owned(),

@@ -1,5 +1,5 @@
-//! Devices that a run adds to its machine: disks and a network interface. Requests are what the user typed; devices are
-//! what QEMU gets.
+//! Devices that a run adds to its machine: disks and a network interface. Requests are as typed by the user; devices
+//! have all their properties determined.
 
 pub mod disk;
 pub mod net;
@@ -18,7 +18,7 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Returns the devices without what only the host sees, for the key of a snapshot.
+    /// Returns the devices without the properties that only the host sees, for the key of a snapshot.
     pub(crate) fn as_seen_by_guest(&self) -> Self {
         let net = self.net.clone().map(Net::without_ports);
         Self { disks: self.disks.clone(), net }

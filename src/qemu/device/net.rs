@@ -59,7 +59,7 @@ pub struct Publish {
     pub protocol: Protocol,
 }
 
-/// A network interface as QEMU gets it.
+/// A network interface with all its properties determined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Net {
     /// The backend.
@@ -193,7 +193,7 @@ impl Net {
 
     /// Returns the value of QEMU's `-device`.
     pub(crate) fn device(&self) -> String {
-        // Without the ROM for network boots, which takes time to load.
+        // Without the ROM for network boot, which takes time to load.
         let device = match self.virtio {
             VirtioBus::Pci => "virtio-net-pci,romfile=",
             VirtioBus::Mmio => "virtio-net-device",
@@ -203,7 +203,7 @@ impl Net {
     }
 }
 
-/// Returns what pid 1 does with the interface: nothing but bring it up, or its address, netmask and gateway.
+/// Returns the configuration of the interface for pid 1: address, netmask and gateway, or nothing to bring it up only.
 pub(crate) fn record(backend: &Backend) -> Vec<u8> {
     match backend {
         Backend::User(_) => [ADDRESS, NETMASK, GATEWAY].iter().flat_map(Ipv4Addr::octets).collect(),

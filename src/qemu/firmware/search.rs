@@ -68,7 +68,7 @@ impl Search {
         let own = shares.iter().cloned().chain(["/usr/local/share/qemu".into(), "/usr/share/qemu".into()]);
         let mut known: Vec<(PathBuf, PathBuf)> = Vec::new();
         if arch == Arch::X86_64 {
-            // Firmware shipped with this QEMU was built with it; the distribution's firmware comes next.
+            // Firmware that is shipped with this QEMU was built with it, and precedes the distribution's firmware.
             known.extend(own.map(|share| (share.join(OWN.0), share.join(OWN.1))));
             known.extend(KNOWN.map(|(dir, code, vars)| (Path::new(dir).join(code), Path::new(dir).join(vars))));
         }

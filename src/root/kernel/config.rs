@@ -31,7 +31,7 @@ impl Config {
         &self.source
     }
 
-    /// Changes the name of the file, as [`Config::source`] returns it.
+    /// Replaces the file name that [`Config::source`] returns.
     #[must_use]
     pub(super) fn from(self, source: impl Into<String>) -> Self {
         Self { source: source.into(), ..self }

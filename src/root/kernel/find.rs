@@ -34,7 +34,7 @@ pub fn find(
 }
 
 /// Finds the requested kernel to build an image for it. The image of the kernel may be missing or unreadable, as
-/// `/boot/vmlinuz-*` is on some distributions: to build, the modules are enough.
+/// `/boot/vmlinuz-*` is on some distributions: a build requires only the modules.
 pub fn find_to_build(
     root: &Root,
     wanted: &KernelRef,

@@ -37,7 +37,7 @@ pub struct ModuleLoad {
     pub(crate) path: ArchivePath,
     /// Parameters, separated by spaces; may be empty.
     pub(crate) params: OsString,
-    /// What a failure means to the guest.
+    /// Consequence of a failure to load it.
     pub(crate) need: Need,
 }
 

@@ -1,4 +1,4 @@
-//! Errors for modules that a kernel does not have: why, and which files were searched.
+//! Errors for modules that a kernel does not have, with the reason and the files searched.
 
 use std::path::Path;
 

@@ -138,7 +138,7 @@ impl ModuleQuery<'_> {
                 names.iter().try_for_each(|name| order.add(name, &Why::Channel, Need::Channel))?;
             }
         }
-        // All files first: one that is requested later may export what an earlier one uses.
+        // Read all files first: one that is requested later may export symbols that an earlier one uses.
         let files = requests.iter().map(|request| file_of(root, request, &mut order)).collect::<Result<Vec<_>, _>>()?;
         loose::link(&mut order.loose)?;
         let mut params: Vec<(String, OsString)> = Vec::new();
@@ -327,7 +327,8 @@ mod tests {
         let mut paths = Vec::new();
         for (name, file) in [
             ("top", module_with(&["depends=middle", magic], &[], &["printk"])),
-            // Built without the other's Module.symvers: modpost knows no name, only the symbols do.
+            // A module built without the other's Module.symvers: its `.modinfo` names no dependency, and only the
+            // symbols reveal it.
             ("middle", module_with(&["depends=", magic], &["from_middle"], &["printk", "from_bottom"])),
             ("bottom", module_with(&["depends=", magic], &["from_bottom"], &["printk"])),
         ] {

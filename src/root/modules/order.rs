@@ -29,7 +29,7 @@ pub(crate) struct Loose {
     pub(crate) weak: Vec<String>,
 }
 
-/// How much a load order needs a module, in ascending order.
+/// Importance of a module in a load order, ascending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// A driver of the channel, or a dependency of one. The guest may have another channel.
@@ -45,7 +45,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// The need for the hard dependencies of a module.
+    /// Returns the need for the hard dependencies of a module.
     const fn of_dependency(self) -> Self {
         match self {
             Self::Channel => Self::Channel,
@@ -54,7 +54,7 @@ impl Need {
         }
     }
 
-    /// The need for the soft dependencies of a module.
+    /// Returns the need for the soft dependencies of a module.
     const fn of_soft_dependency(self) -> Self {
         match self {
             Self::Channel => Self::Channel,
@@ -178,8 +178,8 @@ impl<'a> Order<'a> {
         Ok(())
     }
 
-    /// Requires one of the modules with a requested alias, which were added as soft ones from the step `first` on. A module that
-    /// other requests share decides nothing: whether it was loaded has been judged before.
+    /// Requires one of the modules with a requested alias, which were added as soft ones from the step `first` on. Does
+    /// nothing if one of them was added earlier, or is required more strongly, for another request.
     pub(crate) fn require_one_of(&mut self, names: &[String], first: usize) {
         let mut places: Vec<usize> = names.iter().filter_map(|name| self.done.get(name).copied()).collect();
         places.sort_unstable();
