@@ -78,15 +78,15 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheEr
 pub struct Cache {
     directory: PathBuf,
     limit: u64,
-    /// Why the directory does not exist.
+    /// Reason why the directory does not exist.
     unmade: Option<Unmade>,
-    /// Where entries are built that the directory cannot store; `None`: nowhere.
+    /// Temporary directory for entries that the directory cannot store; `None`: there is none.
     spare: Option<Arc<Spare>>,
     /// Damaged entries that could not be discarded.
     damaged: Arc<Mutex<Vec<Key>>>,
 }
 
-/// Why there is no cache directory.
+/// Reason why there is no cache directory.
 #[derive(Debug, Clone, Copy)]
 enum Unmade {
     /// See [`CacheError::NoPlace`].
@@ -125,7 +125,7 @@ impl Cache {
         Self { spare: None, ..self.clone() }
     }
 
-    /// Returns why entries are not kept for later processes, if they are not.
+    /// Returns the reason why entries are not kept for later processes; `None` if they are kept.
     pub fn unwritable(&self) -> Option<CacheError> {
         let failed = |code| failed("create the cache directory", &self.directory)(io::Error::from_raw_os_error(code));
         match self.unmade {

@@ -312,7 +312,7 @@ fn command_lines_that_end_in_output_and_kver_are_accepted() {
         Command::new(&link).args(words).current_dir(case.path()).assert().success().stdout_eq("").stderr_eq("");
         fs::remove_file(case.path().join("my.img")).expect("the image");
     }
-    // A file that is not a program is the image, even if an earlier call has made it.
+    // A word that is no program names the image, even if an earlier call has created that image.
     for _ in 0..2 {
         let words = ["/bin/true", "./my.img", "6.0.8"];
         Command::new(&link).args(words).current_dir(case.path()).assert().success().stdout_eq("").stderr_eq("");

@@ -1,4 +1,4 @@
-//! Corpus: images made by other tools (`tools/corpus`). The verdict of `check` is what SeaBIOS and OVMF do with the
+//! Corpus: images made by other tools (`tools/corpus`). The verdict of `check` must match what SeaBIOS and OVMF do with the
 //! image.
 //!
 //! The table records what QEMU 7.2 with SeaBIOS 1.16 and Debian's OVMF did with each image as a disk. The test boots only
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// What firmware does with an image.
+/// Behavior of firmware with an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Boot {
     /// Starts its boot loader.
@@ -30,7 +30,7 @@ enum Boot {
 
 use Boot::{Nothing, Other, Starts};
 
-/// Image, what SeaBIOS and OVMF do with it as a disk, and the warnings and errors of `check`.
+/// Image, the behavior of SeaBIOS and OVMF with it as a disk, and the warnings and errors of `check`.
 type Row = (&'static str, Boot, Boot, &'static [&'static str]);
 
 const ROWS: &[Row] = &[

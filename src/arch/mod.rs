@@ -32,7 +32,7 @@ pub enum Arch {
 /// ELF identity: `(e_machine, is 64-bit, is little endian)`.
 type ElfIdentity = (u16, bool, bool);
 
-/// What differs between architectures.
+/// Properties that differ between architectures.
 #[derive(Debug)]
 pub(crate) struct Properties {
     /// Usual name in the kernel and in QEMU.
@@ -57,11 +57,11 @@ pub(crate) struct Properties {
     pub(crate) qemu: &'static str,
     /// The first serial console of the kernel.
     pub(crate) console: &'static str,
-    /// How guests run; `None` for architectures that are only recognized.
+    /// Properties of guests; `None` for architectures that are only recognized.
     pub(crate) guest: Option<&'static Guest>,
 }
 
-/// What differs between the guests of architectures.
+/// Properties of guests that differ between architectures.
 #[derive(Debug)]
 pub(crate) struct Guest {
     /// `-machine` if none is requested.
@@ -167,7 +167,7 @@ impl Arch {
         self.guest().machine
     }
 
-    /// Returns how guests run; those of x86-64 for architectures without guests, which are refused later.
+    /// Returns the properties of guests; those of x86-64 for architectures without guests, which are refused later.
     pub(crate) fn guest(self) -> &'static Guest {
         self.properties().guest.unwrap_or(&x86_64::GUEST)
     }

@@ -62,8 +62,8 @@ impl Cache {
         discard_from(&self.directory, name)
     }
 
-    /// Evicts the least recently used entries, except `keep`, until the limit is met. Also removes what killed builders
-    /// left.
+    /// Evicts the least recently used entries, except `keep`, until the limit is met. Also removes unfinished entries
+    /// of killed builders.
     pub(super) fn shrink(&self, keep: &Key) -> Result<(), CacheError> {
         let mut entries: Vec<(SystemTime, u64, String)> = Vec::new();
         let listing = fs::read_dir(&self.directory).map_err(failed("list", &self.directory))?;

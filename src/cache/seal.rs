@@ -90,8 +90,8 @@ pub(super) enum Seal {
     Directory { bytes: u64, files: Vec<SealedFile> },
 }
 
-/// A file in a directory, with what reveals damage without reading it. Unlike a [`Stamp`], this survives a copy of the
-/// cache that keeps times.
+/// A file in a directory, with properties that reveal damage without reading it. Unlike a [`Stamp`], this survives a
+/// copy of the cache that keeps times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SealedFile {
     /// Path relative to the directory.

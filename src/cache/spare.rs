@@ -46,7 +46,7 @@ impl Spare {
     }
 }
 
-/// Removes what killed processes of this user left.
+/// Removes the directories of killed processes of this user.
 fn remove_abandoned(parent: &Path) {
     let us = rustix::process::geteuid().as_raw();
     for item in fs::read_dir(parent).into_iter().flatten().flatten() {

@@ -250,7 +250,7 @@ impl BootDiskArgs {
         })
     }
 
-    /// True if a user is in front of the guest's console.
+    /// Returns true if the guest's console is connected to a terminal.
     fn is_interactive(&self) -> bool {
         self.expect.is_empty()
             && self.expect_screen.is_empty()

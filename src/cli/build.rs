@@ -93,7 +93,7 @@ pub(crate) struct Request<'a> {
     pub start: Instant,
 }
 
-/// What to do with an image.
+/// Action on an image.
 #[derive(Debug)]
 pub(crate) enum Action<'a> {
     /// Write it to this file.

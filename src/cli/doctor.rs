@@ -23,9 +23,9 @@ use bootling::{qemu::spec::FirmwareRef, root::request::KernelRef, root::spec::In
 /// Check what works on the host, and print what to install
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Instead of the host, check a kernel: print the options that guests need from its configuration, which it has, and
-    /// what happens without each of the others. KERNEL is an image file, a build tree, a .deb package or an installed
-    /// release.
+    /// Check a kernel instead of the host: list the configuration options that guests need, whether the kernel has
+    /// them, and the consequence of each missing one. KERNEL is an image file, a build tree, a .deb package or an
+    /// installed release.
     #[arg(long, short, value_name = "KERNEL")]
     kernel: Option<OsString>,
     /// Print JSON.

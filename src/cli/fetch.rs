@@ -32,7 +32,7 @@ pub(crate) struct FetchArgs {
     what: What,
 }
 
-/// What to fetch.
+/// Packages to fetch.
 #[derive(Debug, Subcommand)]
 enum What {
     /// Fetch the package of a kernel
@@ -54,7 +54,7 @@ enum What {
     },
 }
 
-/// Options of both.
+/// Options of both actions.
 #[derive(Debug, Args)]
 struct Options {
     /// Architecture: `x86_64`, `aarch64` (also amd64, arm64), or any other of Debian's. Default: this host's
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     let (options, wanted) = match &args.what {
         What::Kernel { options, name } => (options, Packages::Kernel(name.clone())),
         What::Root { options, packages } => {
-            // An image without busybox has no shell, mount and cat.
+            // An image without busybox would have no shell, mount and cat.
             let [_, busybox, _] = DEFAULT_ROOT;
             let all = packages.iter().map(String::as_str).chain([busybox]);
             let all = if packages.is_empty() { DEFAULT_ROOT.to_vec() } else { all.collect() };

@@ -31,7 +31,7 @@ pub(crate) struct HealthArgs {
     #[arg(long, value_name = "KIND")]
     pub health_deny: Vec<Kind>,
     /// End the run with 121 as soon as the kernel reports this kind of finding on its console, such as `soft-lockup`,
-    /// `hung-task`, `rcu-stall`, `warning` or `oops`, whatever --health says. May be repeated.
+    /// `hung-task`, `rcu-stall`, `warning` or `oops`, regardless of --health. May be repeated.
     #[arg(long, value_name = "KIND")]
     pub(crate) fail_on: Vec<Kind>,
 }
@@ -82,8 +82,8 @@ impl HealthArgs {
     }
 }
 
-/// Formats one line per finding, and the finding's log lines if `verbose` or if it failed the run. Omits what the
-/// verdict already reports (a panic).
+/// Formats one line per finding, and the finding's log lines if `verbose` or if it failed the run. Omits a finding that
+/// the verdict already reports (a panic).
 pub(crate) fn format_findings(outcome: &Outcome, findings: &[Finding], verbose: bool) -> String {
     let is_told = |finding: &&Finding| match outcome {
         Outcome::Panic { .. } => finding.kind != Kind::Panic,

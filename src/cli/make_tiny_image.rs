@@ -87,7 +87,7 @@ pub(crate) struct TinyImage {
     pub notes: Vec<String>,
 }
 
-/// The image file and the kernel release at the end of the arguments, if they are there.
+/// The image file and the kernel release at the end of the arguments, if present.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tail {
     output: Option<PathBuf>,
@@ -148,7 +148,7 @@ impl TinyImage {
             root: args.sysroot.unwrap_or_else(|| PathBuf::from("/")),
             ..InitrdSpec::default()
         };
-        // One, since users of the original attach a single disk to inspect.
+        // One device: users of the original attach a single disk to inspect.
         let block_devices = args.blockdevs.then_some(1);
         let output = args.output.or(tail.output).unwrap_or_else(|| PathBuf::from("tiny-initrd.img"));
         Self { initrd, kernel, output, block_devices, verbose: args.verbose, notes: tail.notes }

@@ -44,12 +44,12 @@ use bootling::qemu::spec::{BootSpec, ConsoleTo, FirmwareRef};
 const BIOS_LIMIT: Duration = Duration::from_secs(60);
 /// Limit for the UEFI boot.
 const UEFI_LIMIT: Duration = Duration::from_secs(300);
-/// A repeated message is repeated within this time.
+/// Time in which a repeated message would appear again.
 const LINGER: Duration = Duration::from_millis(1500);
 /// Maximum size of the console text that is kept for counting.
 const CONSOLE_BYTES: u64 = 4 << 20;
 
-/// Properties to test.
+/// Properties of a disk to test.
 #[derive(Debug)]
 pub(crate) struct Claims<'a> {
     /// Image path.
@@ -62,7 +62,7 @@ pub(crate) struct Claims<'a> {
     pub message: Message,
     /// Success condition of the UEFI boot.
     pub ending: Ending,
-    /// Machine; its firmware is ignored.
+    /// Machine options; the firmware is replaced.
     pub spec: BootSpec,
     /// Limit for each boot; `None`: one minute for BIOS, five for UEFI.
     pub timeout: Option<TimeLimit>,
@@ -303,8 +303,7 @@ fn try_out(
     Ok(Proof { what: trial.what(), holds, says, took_ms: millis(transcript.duration) })
 }
 
-/// Returns the pattern of what a known boot loader prints when it has started; `None` for a loader that prints nothing
-/// of its own.
+/// Returns the pattern of the first output of a known boot loader; `None` for a loader that prints nothing itself.
 pub(crate) fn first_words(name: &str) -> Option<&'static str> {
     let known = [
         ("GRUB", "GRUB loading|Welcome to GRUB|GNU GRUB"),
@@ -319,7 +318,7 @@ fn loader_expectations(message: &Message) -> anyhow::Result<Expectations> {
     let Message::Loader(name) = message else { bail!("no boot loader to test") };
     let regex = |text: &str| Regex::new(text).context("invalid built-in pattern");
     let started = first_words(name).context("unknown boot loader")?;
-    // SeaBIOS's last words, and those of the first sector of GRUB and syslinux.
+    // Last output of SeaBIOS, and errors of the first sector of GRUB and syslinux.
     let rejected = "No bootable device|Boot failed|Missing OS|issing operating system|Operating system load error|(?:Read|Geom) Error";
     Ok(Expectations::new(vec![regex(started)?], Vec::new(), vec![regex(rejected)?]))
 }

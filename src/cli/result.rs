@@ -11,8 +11,8 @@ use bootling::guest::verdict::Outcome;
 /// Maximum number of console lines shown below a message.
 const TAIL: usize = 20;
 
-/// Formats the result for standard error; empty if the command's status says everything. `more` explains how to show
-/// the complete console; with `None`, it was shown already and is omitted.
+/// Formats the result for standard error; empty if the command's status is sufficient. `more` explains how to show the
+/// complete console; with `None`, the console was already shown and is omitted.
 pub(crate) fn format_result(RunResult { outcome, transcript, .. }: &RunResult, more: Option<&str>) -> String {
     let Some(sentence) = outcome.sentence() else { return String::new() };
     let bold = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));

@@ -131,7 +131,7 @@ impl RunArgs {
         &self.command
     }
 
-    /// Returns what to run in the guest.
+    /// Returns the command to run in the guest.
     pub(super) fn wanted(&self) -> RunWhat {
         match &self.initrd.run {
             Some(line) => RunWhat::Line(line.clone()),
@@ -295,7 +295,7 @@ fn once(args: &RunArgs, start: Instant) -> anyhow::Result<Option<Booted>> {
 pub(super) struct Booted {
     pub outcome: Outcome,
     pub report: RunReport,
-    /// Text for standard error; empty if the command's status says everything.
+    /// Text for standard error; empty if the command's status is sufficient.
     pub text: String,
 }
 

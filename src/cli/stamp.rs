@@ -69,7 +69,7 @@ pub(crate) struct StampArgs {
     /// active record. With --undo: remove it.
     #[arg(long)]
     bios_active: bool,
-    /// Stamp the image despite the objections listed below. Never overwrites what is not a disk, except with --save.
+    /// Stamp the image despite the objections listed below. Data other than a disk is overwritten only with --save.
     #[arg(long, short)]
     force: bool,
     /// Remove bootling's boot sector (fill with zeros), or restore what --save wrote to FILE: 440 bytes, or 512

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<u8> {
     if args.list {
         return list::write(&plan, args.json).map(|()| 0);
     }
-    // Find out before an hour of tests, not after it, that a report cannot be written.
+    // Detect an unwritable report before the tests, not after an hour of them.
     let report_files = ReportFiles::open(args)?;
     let baselines = Baselines::open(args)?;
     let channel = EventChannel::default();

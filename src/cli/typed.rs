@@ -1,4 +1,4 @@
-//! Which options come from the command line. Options from the environment are defaults and give way to other settings.
+//! Records which options come from the command line. Options from the environment are only defaults.
 
 use std::collections::BTreeSet;
 

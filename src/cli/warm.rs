@@ -41,7 +41,7 @@ BOOTLING_CACHE_LIMIT (4 GiB) in total; the least recently used entries are remov
 Running guests are not affected.
 ";
 
-/// Actions.
+/// Actions on snapshots.
 #[derive(Debug, Subcommand)]
 enum What {
     /// List the snapshots, most recently used first

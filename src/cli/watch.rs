@@ -168,7 +168,7 @@ impl Rounds<'_> {
         Ok(Booted::new(self.args, self.spec.boot.fast_boot, result, start))
     }
 
-    /// Prints once what is watched, and whether changes can only be polled for.
+    /// Prints once the number of watched paths, and the reason if they can only be polled.
     fn introduce(&mut self, session: &Session) {
         if self.args.quiet {
             return;

@@ -24,7 +24,7 @@ pub enum Opened {
 }
 
 impl Opened {
-    /// Returns a sequential reader for the content, whatever its type.
+    /// Returns a sequential reader for the content of any type.
     pub fn into_read(self) -> Box<dyn Read> {
         match self {
             Self::Disk(image) | Self::Program(image) => Box::new(Stream::new(image)),

@@ -37,7 +37,7 @@ const SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"#!", "a script"),
 ];
 
-/// Returns what the first sector belongs to, such as `an EFI program`; `None` if it is free or boot code.
+/// Returns the content that the first sector belongs to, such as `an EFI program`; `None` if it is free or boot code.
 pub(crate) fn occupant(begin: &(impl Medium + ?Sized)) -> Option<&'static str> {
     let mut first = [0; 4096];
     let there = usize::try_from(begin.size()).unwrap_or(usize::MAX).min(first.len());

@@ -11,7 +11,7 @@ use crate::format::{Guid, Medium, SectorSize, Window};
 /// MBR partition types of FAT file systems.
 const FAT_TYPES: [u8; 6] = [0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E];
 
-/// What refers to a file system.
+/// Structure of the disk that refers to a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Nothing: it starts at byte 0.
@@ -25,7 +25,7 @@ pub enum Origin {
 /// Location of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// What refers to it.
+    /// Structure that refers to it.
     pub origin: Origin,
     /// First byte on the disk.
     pub start: u64,

@@ -52,7 +52,7 @@ pub enum Compression {
     Lzo,
 }
 
-/// How much of its input a decoder reads.
+/// Part of its input that a decoder reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Streams {
     /// One stream. Other data may follow it.

@@ -1,4 +1,4 @@
-//! Formats durations for people.
+//! Formats durations for messages and reports.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Client of the NBD protocol (`doc/proto.md` of the nbd project), as far as it takes to read an export.
+//! Read-only client of the NBD protocol (`doc/proto.md` of the nbd project).
 //!
 //! Implements the fixed newstyle handshake with `NBD_OPT_GO`, and simple replies. The server is a child process that parses
 //! an untrusted image, so sizes and replies are checked, and reads are limited.

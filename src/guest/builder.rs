@@ -263,7 +263,7 @@ impl Builder {
         self
     }
 
-    /// How the kernel's health affects [`Output::outcome`]. Default: not at all; findings are in [`Output::health`]. With
+    /// Effect of the kernel's health on [`Output::outcome`]. Default: not at all; findings are in [`Output::health`]. With
     /// [`Policy::Fail`](super::health::Policy::Fail) a successful command in an unhealthy guest is
     /// [`Outcome::Unhealthy`](crate::Outcome::Unhealthy).
     #[must_use]

@@ -15,7 +15,7 @@ use crate::qemu::argv::Payload;
 use crate::qemu::drive::{Bus, Drive, DriveError, Format, Image, identify};
 use crate::qemu::machine::{Display, Machine};
 
-/// How a guest sees an image.
+/// Properties of an image as a disk of the guest.
 #[derive(Debug, Clone, Copy)]
 pub struct DiskOptions {
     /// The bus; `None`: a CD drive for an ISO image, else virtio.
@@ -59,7 +59,7 @@ pub struct Disk {
     by_name: bool,
 }
 
-/// Why a disk image cannot be booted.
+/// Failure to boot a disk image.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Not a file that can hold an image.

@@ -45,7 +45,7 @@ pub struct Prepared {
     pub machine: Machine,
     /// Origin of the kernel, in the user's words; empty for a disk.
     pub(crate) kernel: String,
-    /// How it starts.
+    /// Way to start it.
     pub(super) start: Start,
     /// The files it was prepared from.
     pub(crate) inputs: Inputs,
@@ -56,7 +56,7 @@ pub struct Prepared {
     pub(super) template: Option<Arc<Template>>,
 }
 
-/// Why a guest could not be prepared, and the files that were looked up until then.
+/// Failure to prepare a guest, with the files that were looked up until then.
 #[derive(Debug)]
 pub struct Unprepared {
     /// The cause.
@@ -80,7 +80,7 @@ impl Error for Unprepared {
 /// Result of a run.
 #[derive(Debug)]
 pub struct RunResult {
-    /// How the guest ended, with the kernel's health taken into account.
+    /// Outcome of the guest, with the kernel's health taken into account.
     pub outcome: Outcome,
     /// Everything that happened.
     pub transcript: Transcript,
@@ -224,14 +224,15 @@ impl Prepared {
         self.lead(options, listener)
     }
 
-    /// What is known about the kernel. A foreign initrd may lack an init, so the kernel is not the cause then.
+    /// Returns the known properties of the kernel. A foreign initrd may lack an init: then the kernel is not blamed for
+    /// a missing init.
     fn kernel_traits(&self) -> KernelTraits {
         let traits = self.template.as_ref().map(|template| template.kernel_traits(&self.spec)).unwrap_or_default();
         let starts_init = if self.machine.transport == Transport::None { Some(true) } else { traits.starts_init };
         KernelTraits { starts_init, ..traits }
     }
 
-    /// The modules that the guest receives on demand.
+    /// Returns the modules that the guest receives on demand.
     fn modules(&self) -> Option<ModuleSource> {
         self.template.as_ref()?.modules(&self.spec)
     }

@@ -21,7 +21,7 @@ use crate::root::kernel::error::KernelError;
 use crate::root::modules::error::ModuleError;
 use crate::root::{directory::RootError, userland_error::UserlandError};
 
-/// Why a guest cannot run.
+/// Failure to run a guest.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
     /// The root directory cannot be used.
@@ -152,7 +152,7 @@ pub enum VmError {
     /// The guest ended before its first command.
     #[error("failed to boot the guest: {}", outcome.sentence().unwrap_or_else(|| "it ended before its first command".to_owned()))]
     NotBooted {
-        /// How it ended.
+        /// Outcome of the guest.
         outcome: Box<Outcome>,
         /// The console's last lines.
         console: Vec<String>,

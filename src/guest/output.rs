@@ -17,7 +17,7 @@ use crate::format::protocol::frame::Usage;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Output {
-    /// How the command ended. Silence is never success: it is [`Outcome::Exited`] only if the guest's pid 1 reports it.
+    /// Outcome of the command. Silence is never success: it is [`Outcome::Exited`] only if the guest's pid 1 reports it.
     pub outcome: Outcome,
     /// Standard output.
     pub stdout: Vec<u8>,

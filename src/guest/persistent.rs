@@ -56,7 +56,7 @@ enum State {
     Exited(String),
 }
 
-/// How to start a guest.
+/// Way to start a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     /// From a snapshot.

@@ -34,7 +34,7 @@ pub(super) struct Platform {
     pub(super) qemu: Qemu,
     /// The accelerator.
     pub(super) accelerator: Accelerator,
-    /// Why KVM is not used, unless TCG was requested.
+    /// Reason why KVM is not used, unless TCG was requested.
     no_kvm: Option<String>,
     /// The machine type.
     pub(super) machine: OsString,
@@ -42,7 +42,7 @@ pub(super) struct Platform {
     pub(super) firmware: Firmware,
 }
 
-/// What a machine boots, as far as its configuration depends on it.
+/// Parts of the boot that the configuration of a machine depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Boots {
     /// A kernel with an initrd.

@@ -38,7 +38,7 @@ pub struct RunSpec {
     pub cwd: Cwd,
     /// `TERM` for a command with a terminal.
     pub term: Option<OsString>,
-    /// How the kernel's health affects the verdict.
+    /// Effect of the kernel's health on the verdict.
     pub health: HealthSpec,
     /// The cache directory; `None`: see [`Cache::open`].
     pub cache: Option<PathBuf>,

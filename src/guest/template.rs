@@ -35,7 +35,7 @@ use crate::root::kernel::{self, Config, ImageKind, Kernel};
 use crate::root::modules::{self, ChannelDriver, tables::ModuleTables};
 use crate::root::request::KernelRef;
 
-/// How a guest starts.
+/// Way to start a guest.
 #[derive(Debug)]
 pub(super) enum Start {
     /// It boots with its command.
@@ -69,7 +69,7 @@ pub(crate) struct Template {
     kernel: Arc<Kernel>,
     /// Its image that starts fastest.
     image: PathBuf,
-    /// That image's kind.
+    /// Kind of that image.
     kind: ImageKind,
     /// The host side of its machine.
     pub(super) platform: Platform,

@@ -47,7 +47,7 @@ pub enum FetchError {
     /// apt failed.
     #[error("failed to {doing}: {output}")]
     Apt {
-        /// What it did, in the infinitive.
+        /// Failed action, in the infinitive.
         doing: String,
         /// The last lines of its output.
         output: String,
@@ -84,7 +84,7 @@ pub enum FetchError {
     Cache(#[from] CacheError),
 }
 
-/// What to fetch.
+/// Packages to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packages {
     /// The package of a kernel, by its name (`linux-image-...`), the name of a meta-package without `linux-image-`

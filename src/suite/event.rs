@@ -91,8 +91,8 @@ impl StopHandle {
         let _ = self.0.send(Message::Stop { reason: reason.into(), waits: false });
     }
 
-    /// Stops the matrix because of a signal. Running cells that are [interruptible](super::run::Options::interruptible) end with
-    /// what they have done so far.
+    /// Stops the matrix because of a signal. Running cells that are [interruptible](super::run::Options::interruptible)
+    /// end with a report of their progress.
     pub fn interrupt(&self, reason: impl Into<String>) {
         let _ = self.0.send(Message::Stop { reason: reason.into(), waits: true });
     }

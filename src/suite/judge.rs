@@ -100,8 +100,8 @@ impl<'a> Judge<'a> {
         }))
     }
 
-    /// Returns the first violated expectation, as one sentence. A skipped test need not meet what is expected of it,
-    /// but everything that it must not do still counts.
+    /// Returns the first violated expectation, as one sentence. A skipped test need not meet positive expectations, but
+    /// rejected patterns and findings still count.
     fn cause(
         &self,
         output: &Output,
@@ -112,7 +112,7 @@ impl<'a> Judge<'a> {
         let searches_output = !(parts.is_empty() && self.test.stdout.is_empty() && self.test.stderr.is_empty());
         let ending = if is_skipped { None } else { self.ending_cause(&output.outcome) };
         let ending = ending.map(|cause| with_crash(cause, output));
-        // Once a part has run, missing parts count whatever the status: the test was cut short.
+        // If a part has run, missing parts count for any status: the test was cut short.
         let count_missing = !is_skipped || parts.iter().any(|part| part_ran(part.result));
         let counted = parts.iter().filter(|part| count_missing || part.result != PartResult::Missing);
         let parts = tap_parser::failure_cause(counted);
@@ -426,7 +426,7 @@ mod tests {
         let none = [part(PartResult::Skipped, "no device")];
         assert_eq!(judge(keys, &exited(4, "1..0\n"), &none), skipped("no device"));
         assert_eq!(judge("", &exited(0, ""), &none), skipped("no device"));
-        // An unfulfilled plan, or no plan: a kselftest shell script.
+        // A plan without all of its results, or no plan: a kselftest shell script.
         let missing = [part(PartResult::Missing, "no TAP output")];
         assert!(judge(keys, &exited(4, ""), &missing).1);
         let skipped_late = [none[0].clone(), missing[0].clone()];
@@ -439,7 +439,7 @@ mod tests {
         assert!(judge("", &exited(0, ""), &[none[0].clone(), part(PartResult::Passed, "")]).0);
         assert_eq!(judge(keys, &exited(0, ""), &[]), failed("no line of standard output matches \"done\""));
         assert_eq!(judge(keys, &exited(4, ""), &[part(PartResult::Failed, "")]), failed("1 of 1 parts failed: p"));
-        // The test was cut short: some parts ran, and the others are missing whatever the status.
+        // The test was cut short: some parts ran, and the others are missing for any status.
         for begun in [PartResult::Passed, PartResult::Todo] {
             let broken = [part(begun, ""), none[0].clone(), missing[0].clone()];
             assert_eq!(judge(keys, &exited(4, ""), &broken), failed("missing parts: p: no TAP output"));

@@ -47,8 +47,8 @@ pub struct Cell {
     pub(crate) place: usize,
 }
 
-/// Target: everything that guests are built from, apart from the test. Cells of one target are restored from one
-/// snapshot and may share guests.
+/// Everything that guests are built from, apart from the test. Cells of one target are restored from one snapshot and
+/// may share guests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
     /// The kernel.

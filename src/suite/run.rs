@@ -217,7 +217,7 @@ impl ReportBuilder {
         self.report.cells[cell] = report;
         let ended_early = &mut self.report.header.ended_early;
         if self.fail_fast.is_some_and(|limit| self.failed >= limit) && ended_early.is_none() {
-            // The thread of the failed cell has started nothing since.
+            // The thread of the failed cell has not started another one yet.
             let failed = if self.failed == 1 { "one cell".to_owned() } else { format!("{} cells", self.failed) };
             *ended_early = Some(format!("{failed} failed (--fail-fast)"));
         }

@@ -361,7 +361,7 @@ mod tests {
                     }
                 }
             }
-            // Work that still ran when nothing was left to start.
+            // Work that was still running when nothing was left to start.
             for task in running {
                 match task {
                     Task::Prepare(target) => prop_assert!(schedule.prepared(target, true).is_empty()),

@@ -35,7 +35,7 @@ pub enum TapMode {
     Required,
 }
 
-/// What starts a document.
+/// Lines that may start a document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Opening {
     /// A version line.

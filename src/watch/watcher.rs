@@ -14,7 +14,7 @@ use super::stamp::{self, Stamp};
 
 /// Time without further changes after which a change is complete: compilers, linkers and editors write in many steps.
 const QUIET: Duration = Duration::from_millis(60);
-/// The same for inputs that are missing, empty, truncated or still open for writing.
+/// The same time for inputs that are missing, empty, truncated or still open for writing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// Minimum interval between comparisons.
 const STEP: Duration = Duration::from_millis(20);
@@ -71,7 +71,8 @@ impl Watcher {
             if changed != last {
                 (last, since) = (changed, now);
             }
-            // Up to `start`, when this comparison began: a stall of this thread since then is no rest of the writer.
+            // Only the time up to `start`, when this comparison began: a stall of this thread since then is not a pause
+            // of the writer.
             if !last.is_empty() && start.saturating_duration_since(since) >= self.quiet_time(snapshot, &last) {
                 return Ok(Some(Change::new(last)));
             }
@@ -169,7 +170,7 @@ mod tests {
         Watcher { quiet, patience, ..Watcher::new().expect("a watcher") }
     }
 
-    /// What a watcher found during an action.
+    /// Result of a watcher during an action.
     struct Seen {
         change: Option<Change>,
         /// Time at which the watcher returned.
@@ -194,8 +195,8 @@ mod tests {
         })
     }
 
-    /// Records the longest gap between two steps of an action: a busy host may stall a writer for longer than the rest
-    /// that a watcher waits for, which then ends too early rightly.
+    /// Records the longest gap between two steps of an action. A busy host may stall a writer for longer than the pause
+    /// that a watcher waits for; the watcher then rightly reports a change before the action has ended.
     struct Steps {
         last: Cell<Instant>,
         longest: Cell<Duration>,
@@ -315,7 +316,7 @@ mod tests {
                 sleep(LONG);
             }
         });
-        // A small program: writing this test's own takes longer than the limit.
+        // A small program: writing this test's own program takes longer than the limit.
         let program = fs::read("/bin/sh").expect("a program");
         changes_once(true, |path, steps| {
             // Closed in between.
@@ -363,7 +364,8 @@ mod tests {
         assert_eq!(seen.change.expect("a change").paths, [missed]);
     }
 
-    // In the following two tests, the change of another file ends the wait. It would not be alone after a wrong change.
+    // In the following two tests, the change of another file ends the wait. If the tested action were reported as a
+    // change, that file would not be the only one.
     #[test]
     fn an_action_that_changes_nothing_is_no_change() {
         let dir = tempfile::tempdir().expect("a directory");

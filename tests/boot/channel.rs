@@ -1,4 +1,4 @@
-//! Attacks on the control channel by accident or with simple means. What is not protected: `SECURITY.md`.
+//! Accidental and simple attacks on the control channel. `SECURITY.md` lists the attacks that are not prevented.
 
 use std::time::Duration;
 

@@ -150,7 +150,7 @@ fn a_panic_message_from_a_program_does_not_end_a_responsive_guest() {
 fn a_silent_guest_after_forged_last_words_runs_on_and_a_real_panic_without_a_reset_is_one() {
     let test = "a_silent_guest_after_forged_last_words";
     let Some(program) = Program::run(Kernel::Generic61, test) else { return };
-    // Without a doubt, either line would end it after three seconds.
+    // Without the verification of last words, either line would end the guest after three seconds.
     let line = "for line in 'Kernel panic - not syncing: mine' 'reboot: System halted'; do echo \"<2>$line\" >/dev/kmsg; \
         done; sleep 4; exit 3";
     let done = program.args(["--warm", "--run", line]).done().exits(3);

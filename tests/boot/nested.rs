@@ -1,4 +1,4 @@
-//! Use 7: bootling in bootling. QEMU's TCG emulates AMD SVM, so the KVM path, including its probe, is tested on hosts
+//! bootling in bootling. QEMU's TCG emulates AMD SVM, so the KVM path, including its probe, is tested on hosts
 //! without KVM.
 
 use std::time::Duration;

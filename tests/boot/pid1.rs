@@ -1,4 +1,4 @@
-//! What pid 1 prepares for a command, and what it reports if it cannot: modules that crash or are refused, a missing channel.
+//! Preparation of a guest by pid 1, and its reports if that fails: modules that crash or are refused, a missing channel.
 
 use std::fs;
 

@@ -14,9 +14,10 @@ use crate::support::{Kernel, Program};
 
 /// Time limit for a round.
 const ROUND: Duration = Duration::from_secs(90);
-/// Input of each watch besides those of the test: a change of it starts a round that proves that there was no other.
+/// Input of each watch in addition to those of the test. A change of it starts a round, which shows that there was no
+/// other round before.
 const SENTINEL: &str = "sentinel";
-/// A moment without a file that is longer than the rest after which a change is complete.
+/// Time without a file that is longer than the pause after which a change is complete.
 const ABSENCE: Duration = Duration::from_millis(500);
 /// Half of the time that a watch waits for a missing file.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -128,7 +129,8 @@ fn a_program_that_is_absent_for_a_moment_is_one_change() {
             watched.end(Signal::INT, rounds + 1).says("(SIGKILL)");
             return;
         }
-        // The host stalled this test for longer than the watch waits for a missing file: a round without it is right.
+        // If the host stalled this test for longer than the watch waits for a missing file, a round without the file is
+        // correct.
         while watched.round(rounds + 1).1 != 137 {
             rounds += 1;
         }

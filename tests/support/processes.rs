@@ -37,14 +37,14 @@ fn usage(directory: &Path) -> Option<(Duration, char)> {
     Some((Duration::from_millis(ticks * 10), state))
 }
 
-/// Returns the processor time of a process; `None` if it does not exist. Unlike time, it advances with what the process
-/// has done, on hosts with any load.
+/// Returns the processor time of a process; `None` if it does not exist. Unlike elapsed time, it advances only with the
+/// work of the process, at any load of the host.
 pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
     usage(Path::new(&format!("/proc/{pid}"))).map(|(time, _)| time)
 }
 
-/// Waits until a process is idle or gone: in a row of looks all its threads sleep, and use no processor time. A thread
-/// that waits for a processor does not sleep.
+/// Waits until a process is idle or gone: in several consecutive checks, all of its threads sleep and use no processor
+/// time. A thread that waits for a processor does not sleep.
 pub(crate) fn wait_until_idle(pid: u32) {
     let (mut last, mut rests) = (None, 0);
     wait_for("an idle process", LIMIT, || {

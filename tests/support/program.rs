@@ -187,7 +187,7 @@ fn round_trip<T: Serialize + DeserializeOwned>(json: &Value) -> serde_json::Resu
     serde_json::to_value(T::deserialize(json)?)
 }
 
-/// What a pipe has delivered so far, and its end.
+/// Data that a pipe has delivered so far, and its end.
 struct Collected {
     bytes: Arc<Mutex<Vec<u8>>>,
     end: Receiver<()>,

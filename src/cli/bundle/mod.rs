@@ -21,7 +21,7 @@ use bootling::output::Output;
 use bootling::regress::bundle::{Bundle, is_bundle};
 use bootling::root::spec::RunWhat;
 
-/// Maximum number of bytes recorded of each output.
+/// Maximum recorded size of each output, in bytes.
 const ROOM: usize = 1 << 20;
 
 /// Record a run in one file, with kernel, initrd, QEMU command line and result, for others to repeat

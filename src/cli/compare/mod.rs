@@ -27,7 +27,7 @@ use bootling::regress::compare::{
 };
 use bootling::root::spec::RunWhat;
 
-/// Maximum number of bytes kept of each output.
+/// Maximum size kept of each output, in bytes.
 const ROOM: usize = 64 << 20;
 /// Line width without a terminal.
 const WIDTH: usize = 130;

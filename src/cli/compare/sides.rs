@@ -14,8 +14,7 @@ use bootling::qemu::argv::shell_line;
 
 /// The id of `--vs`.
 const VS: &str = "vs";
-/// Option that replaces the command. After `--vs` it is in the place of the command, and therefore applies to both
-/// sides.
+/// Option that replaces the command. After `--vs`, it replaces COMMAND and therefore applies to both sides.
 const LINE: &str = "run";
 
 /// Arguments of two runs.

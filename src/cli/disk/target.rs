@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bootling::disk::spec::Format;
 use bootling::format::compression::Compression;
 
-/// File name suffixes of unsupported formats, and what makes them from a disk image.
+/// File name suffixes of unsupported formats, with advice on how to create such a file from a disk image.
 const OTHERS: [(&str, &str); 7] = [
     ("vdi", "qemu-img convert -O vdi makes one"),
     ("vhdx", "qemu-img convert -O vhdx makes one"),

@@ -1,4 +1,4 @@
-//! `bootling doctor --kernel`: what guests need from a kernel, and what it has.
+//! `bootling doctor --kernel`: prints which options that guests need a kernel has.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};

@@ -32,7 +32,7 @@ pub(crate) fn disk(image: &Image) -> anyhow::Result<Option<Vec<Row>>> {
     Ok(known.then_some(rows))
 }
 
-/// Returns true if the records of the MBR are partitions that firmware reads, not a protection of a GPT.
+/// Returns true if firmware reads the records of the MBR as partitions, and they do not only protect a GPT.
 fn mbr_counts(image: &Image, tables: &[Gpt]) -> bool {
     let mut first = [0; 512];
     image.read_at(&mut first, 0).is_ok() && (tables.is_empty() || !Mbr::decode(&first).is_protective())

@@ -128,7 +128,8 @@ pub(crate) fn program(image: &Image) -> anyhow::Result<Vec<Row>> {
     Ok(rows.collect())
 }
 
-/// Returns the number of a section among those of its name, from 1. A UKI with several profiles has several of a name.
+/// Returns the number of a section among those of its name, from 1. A UKI with several profiles has several sections of
+/// the same name.
 fn occurrence(pe: &Pe, index: usize) -> usize {
     let name = pe.sections.get(index).map(Section::name);
     pe.sections.iter().take(index + 1).filter(|section| Some(section.name()) == name).count()

@@ -105,7 +105,7 @@ fn starts_ours<M: Medium>(volume: &Volume<M>) -> bool {
 fn has_job(initrd: impl io::Read) -> bool {
     let job = ArchivePath::new(OsStr::from_bytes(job::PATH.as_bytes()));
     let (mut entries, mut bytes, mut found) = (0, 0, false);
-    // Ignore errors: whatever follows the job is irrelevant here, and without a job the disk is treated as foreign.
+    // Ignore errors: data after the job is irrelevant here, and without a job the disk is treated as foreign.
     let _ = walk(initrd, &mut |member, data| {
         entries += 1;
         found = ArchivePath::new(OsStr::from_bytes(&member.name)) == job;

@@ -82,7 +82,7 @@ impl Baselines {
         Some(comparison)
     }
 
-    /// Prints what is known and what is not, and updates the list if requested. Returns the exit code.
+    /// Prints the known and the new failures, and updates the list if requested. Returns the exit code.
     pub(crate) fn finish(&self, report: &Report) -> anyhow::Result<u8> {
         let Some(List { path, known }) = &self.list else { return Ok(report.exit_code()) };
         output::to_stderr(&format!("bootling: known failures: {}\n", known::lines(report, MAX_CHANGES).join("\n")));

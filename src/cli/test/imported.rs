@@ -1,4 +1,4 @@
-//! `--kselftest`: tests of other suites, as the text of a manifest.
+//! `--kselftest`: tests of existing suites, as the text of a manifest.
 
 use std::path::{Path, PathBuf};
 

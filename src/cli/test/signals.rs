@@ -1,4 +1,4 @@
-//! Signals that end a matrix: after the first, running cells end with what they have done so far, and reports are still
+//! Signals that end a matrix: after the first, running cells end with a report of their progress, and reports are still
 //! written; the second exits immediately.
 
 use std::sync::Arc;

@@ -67,7 +67,7 @@ pub(super) fn check<M: Medium>(
     Some((volume, tree))
 }
 
-/// Returns how a FAT32 volume of `len` bytes gets enough clusters.
+/// Returns the remedy for a FAT32 volume of `len` bytes with too few clusters.
 fn more_clusters(geometry: &Geometry, len: u64, logical: SectorSize) -> &'static str {
     // Reserved sectors and two tables of four bytes per cluster take a bit more than a hundredth.
     let enough = |cluster: u64| len / cluster * 98 / 100 >= MOST_FAT16 + 16;

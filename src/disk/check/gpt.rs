@@ -71,7 +71,7 @@ pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report
     }
 }
 
-/// Returns how the backup gets to the end of the disk: it needs room behind the last partition.
+/// Returns the remedy that moves the backup to the end of the disk, where it needs room after the last partition.
 fn moved(gpt: Option<&Gpt>, last: u64) -> &'static str {
     let end = gpt.and_then(|gpt| gpt.partitions.iter().map(|part| part.ending_lba.0).max()).unwrap_or(0);
     if end < last.saturating_sub(33) { GPT_ALTERNATE.mend } else { "restore the complete image" }

@@ -87,7 +87,7 @@ fn boot_images(medium: &dyn Medium, report: &mut Report) -> bool {
     !images.is_empty()
 }
 
-/// Returns true if a GPT of 128 entries fits in front of the partitions and behind them.
+/// Returns true if a GPT of 128 entries fits before the first partition and after the last one.
 fn has_room(medium: &dyn Medium, sector: SectorSize, partitions: &[MbrPartition]) -> bool {
     let (front, back) = (34, 33);
     let last = (medium.size() / sector.bytes()).saturating_sub(back);

@@ -17,7 +17,7 @@ const SEVERAL: [&str; 3] = [".dtbauto", ".hwids", ".efifw"];
 const MISSED: [&str; 4] = [".osrel", ".uname", ".cmdline", ".initrd"];
 /// Granularity in which firmware maps and protects memory, in bytes.
 const PAGE: u32 = 4096;
-/// First version of systemd-stub whose ukify puts sections behind `.linux`.
+/// First version of systemd-stub whose ukify puts sections after `.linux`.
 const COPIES: u32 = 257;
 /// Longest text of a section that is reported, in bytes.
 const TEXT: u64 = 256;

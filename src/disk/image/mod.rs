@@ -1,7 +1,7 @@
 //! Disk images: a planned layout filled with tables, an EFI system partition and a root partition, in any container.
 //!
-//! An image is a list of pieces ([`Extents`](crate::output::extents::Extents)); so is every container around it. Bytes are read once,
-//! when the whole is written, and once before, for the names that come from them.
+//! An image is a list of pieces ([`Extents`](crate::output::extents::Extents)), and so is every container around it.
+//! File contents are read twice: for the digest that the GUIDs are derived from, and when the image is written.
 
 pub mod assemble;
 pub mod checksums;

@@ -2,7 +2,8 @@
 
 use crate::output::extents::Extents;
 
-/// Copies the pieces that lie in runs of blocks, one run after the other from `at` on. Says where each run went.
+/// Copies the pieces that lie in runs of blocks, one run after the other from `at` on. Returns the new offset of each
+/// run.
 pub(super) fn pack(into: &mut Extents, image: &Extents, runs: &[(u64, u64)], mut at: u64) -> u64 {
     let mut pieces = image.list().iter().peekable();
     for (start, end) in runs {

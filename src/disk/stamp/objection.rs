@@ -1,6 +1,6 @@
 //! Objections to changing the first sector of a disk.
 
-/// What overrides an objection.
+/// Options that override an objection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Yields {
     /// `--force`.
@@ -64,7 +64,7 @@ pub enum Objection {
 }
 
 impl Objection {
-    /// Returns what overrides the objection.
+    /// Returns the options that override the objection.
     pub(crate) const fn yields(&self) -> Yields {
         match self {
             Self::Content(_) => Yields::ForceAndSave,

@@ -13,7 +13,7 @@ use crate::format::compression::Compression;
 use crate::format::mbr::BOOT_CODE;
 use crate::output::file::Output;
 
-/// How to stamp an image file or a block device.
+/// Options for stamping an image file or a block device.
 #[derive(Debug, Clone)]
 pub struct StampSpec {
     /// Requested changes; [`Request::saved`] is determined by `save`.

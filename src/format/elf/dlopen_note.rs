@@ -18,11 +18,11 @@ pub(crate) const TYPE: u32 = 0x407c_0c0a;
 pub(crate) struct DlopenNote {
     /// Names to try in order.
     pub(crate) sonames: Vec<OsString>,
-    /// How much the program depends on it.
+    /// Degree to which the program depends on it.
     pub(crate) priority: Priority,
 }
 
-/// How much a program depends on a library that it opens at run time.
+/// Degree to which a program depends on a library that it opens at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Priority {

@@ -54,7 +54,7 @@ impl fmt::Display for RecordedTime {
     }
 }
 
-/// How names are stored.
+/// Storage form of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Names {
     /// Up to 31 characters and a version.

@@ -76,7 +76,7 @@ pub enum Failure {
     SoftModule,
     /// Loading a module: the kernel killed the loading process. The error number is the signal.
     Crash,
-    /// Creating what every command needs: a pipe, a process.
+    /// Creating a resource that every command needs: a pipe, a process.
     Setup,
     /// Reseeding the random generator.
     Seed,

@@ -39,12 +39,12 @@ pub enum Question<'a> {
     Loaded(u32),
 }
 
-/// What a failure to load a module means.
+/// Consequence of a failure to load a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// The request fails.
     Required = 0,
-    /// Nothing.
+    /// None.
     Soft = 1,
     /// One of several modules with one alias.
     Alternative = 2,
@@ -89,7 +89,7 @@ pub enum Answer<'a> {
 /// A module of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// What a failure means.
+    /// Consequence of a failure.
     pub weight: Weight,
     /// Name, with `_` for `-`.
     pub name: &'a [u8],

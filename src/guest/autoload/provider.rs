@@ -46,7 +46,7 @@ pub(super) struct Provided {
     pub(super) name: String,
     /// Parameters.
     pub(super) parameters: Vec<u8>,
-    /// What a failure means.
+    /// Consequence of a failure.
     pub(super) weight: Weight,
     /// The file, decompressed.
     pub(super) bytes: Arc<[u8]>,

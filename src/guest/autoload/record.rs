@@ -15,7 +15,7 @@ pub struct LoadedModule {
     pub at_ms: f64,
     /// Time from the request until the module was loaded, milliseconds.
     pub ms: f64,
-    /// Why the module was not loaded; `None`: it was.
+    /// Reason why the module was not loaded; `None`: it was.
     pub error: Option<String>,
 }
 

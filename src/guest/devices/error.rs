@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::qemu::drive::{DriveError, Format};
 use crate::root::modules::error::ModuleError;
 
-/// Why a machine cannot have a device.
+/// Failure to add a device to a machine.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The machine type lacks the bus.

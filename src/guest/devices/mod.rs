@@ -22,7 +22,7 @@ use crate::root::request::ModuleRequest;
 /// File of the guest with its name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// What pid 1 does with the devices of a run.
+/// Actions of pid 1 for the devices of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct GuestDevices {
     /// Drivers, each with the option that needs it.

@@ -19,7 +19,7 @@ pub enum Severity {
     Minor,
 }
 
-/// When a need applies.
+/// Condition under which a need applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
     /// In every run.
@@ -95,7 +95,7 @@ pub(crate) struct Need {
     pub when: When,
     /// The ways to meet it.
     pub ways: Vec<Way>,
-    /// What happens without it.
+    /// Consequence of its absence.
     pub without: String,
     /// Consequence for a run.
     pub severity: Severity,

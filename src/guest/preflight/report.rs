@@ -11,7 +11,7 @@ use crate::root::modules::{ChannelDriver, ModuleTables, channel_modules};
 /// Version of [`Report`].
 const VERSION: u32 = 1;
 
-/// Which needs of guests a kernel meets.
+/// The needs of guests, and whether a kernel meets them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Version of this format: 1.
@@ -35,7 +35,7 @@ pub struct Row {
     pub by: String,
     /// The options that meet it: `CONFIG_A and CONFIG_B, or CONFIG_C`.
     pub options: String,
-    /// What happens without it.
+    /// Consequence of its absence.
     pub without: String,
     /// Consequence for a run.
     pub severity: Severity,

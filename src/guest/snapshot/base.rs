@@ -78,7 +78,7 @@ pub(crate) struct ReadyGuest {
     pub(crate) health: Vec<Finding>,
 }
 
-/// Why no guest is ready.
+/// Reason why no guest is ready.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotWarm {
     /// This kernel or machine does not support it; a clause.

@@ -156,7 +156,7 @@ pub enum FirmwareError {
         machine: String,
         /// Name of the machine type.
         name: &'static str,
-        /// What it lacks.
+        /// Missing feature.
         missing: &'static str,
     },
     /// A firmware file cannot be read.

@@ -1,5 +1,5 @@
-//! Bisection over the commits of a repository: `git bisect` searches and logs, in a work tree that the user does not
-//! lose anything in.
+//! Bisection over the commits of a repository: `git bisect` searches and logs. Changes of the user in the work tree are
+//! never lost.
 //!
 //! `git bisect` keeps its state per work tree. By default it runs in a temporary work tree inside git's common
 //! directory, on the same file system. In a work tree of the user, nothing that would be lost may be present at the

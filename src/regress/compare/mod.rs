@@ -38,7 +38,7 @@ pub struct Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Aspect {
-    /// How the command or its guest ended.
+    /// End of the command or its guest.
     Verdict,
     /// Standard output.
     Stdout,

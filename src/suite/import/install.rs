@@ -12,7 +12,7 @@ use crate::process::signals::Signals;
 
 /// Directory of the selftests in a kernel tree.
 const SELFTESTS: &str = "tools/testing/selftests";
-/// Cache key; the number changes with the way of installation.
+/// Cache key; its number is increased when the installation changes.
 const KIND: &str = "kselftest 1";
 /// Limit of lines of a failed build that are shown.
 const MAX_LINES: usize = 20;

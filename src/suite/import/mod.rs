@@ -1,5 +1,5 @@
-//! Manifests for test suites of others. Each suite's own list becomes the text of a manifest, which is parsed and planned
-//! like a written one and can be printed for editing.
+//! Manifests for existing test suites. Each suite's own list becomes the text of a manifest, which is parsed and
+//! planned like a written one and can be printed for editing.
 
 pub mod install;
 pub mod kselftest;
@@ -46,7 +46,7 @@ pub enum ImportError {
     /// make failed.
     #[error("failed to install the selftests: {why}\n  {command}{end}")]
     Build {
-        /// How it ended.
+        /// Reason of the failure.
         why: String,
         /// The command.
         command: String,

@@ -31,7 +31,7 @@ pub struct Update {
     pub notes: Vec<String>,
 }
 
-/// How often the results of an entry failed and passed.
+/// Numbers of failed and passed results of an entry.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     failed: usize,

@@ -82,7 +82,7 @@ pub struct TestHealth {
     pub(crate) fail_on: Vec<Kind>,
 }
 
-/// How a guest is started.
+/// Way to start a guest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BootWay {
     /// Restored from a snapshot if possible.

@@ -1,4 +1,4 @@
-//! What a list of known failures states about a result. Part of the JSON Lines format.
+//! Judgment of a result by a list of known failures. Part of the JSON Lines format.
 
 use serde::{Deserialize, Serialize};
 

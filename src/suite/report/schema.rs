@@ -88,7 +88,7 @@ pub struct CellReport {
     pub tags: Vec<String>,
     /// Status.
     pub status: Status,
-    /// Why it did not pass or was skipped, as one sentence; `None` if it passed or did not run.
+    /// Reason why it did not pass or was skipped, as one sentence; `None` if it passed or did not run.
     pub cause: Option<String>,
     /// All attempts, in order; the last one decides. Empty if the cell did not run.
     pub attempts: Vec<Attempt>,
@@ -126,7 +126,7 @@ pub struct Attempt {
     pub passed: bool,
     /// True if the test reported that there is nothing to test. Then `passed` is false.
     pub skipped: bool,
-    /// Why it did not pass, as one sentence.
+    /// Reason why it did not pass, as one sentence.
     pub cause: Option<String>,
     /// Outcome name, as in `run --json`: `exited`, `panic`, `timed-out`, ...; `None` if there was no guest.
     pub outcome: Option<String>,

@@ -1,5 +1,5 @@
-//! Standing of a cell: its status together with what a list of known failures states about it. All formats that people
-//! read show it.
+//! Standing of a cell: its status, combined with the judgment of the list of known failures. All formats for people
+//! show it.
 
 use std::borrow::Cow;
 
@@ -65,7 +65,7 @@ impl CellReport {
 }
 
 impl CellReport {
-    /// Returns why the cell is not good, or why it is although it failed, as a sentence.
+    /// Returns the reason why the cell is not good, or why it is good although it failed, as a sentence.
     pub fn standing_reason(&self) -> String {
         let cause = self.reason();
         let Some(Expectation { kind, reason }) = &self.expectation else { return cause };

@@ -6,7 +6,7 @@
 use super::line::{Line, LineKind};
 use super::{Opening, lines};
 
-/// What an output contains without indentation.
+/// Contents of the lines of an output that are not indented.
 #[derive(Debug, Default)]
 struct Contents {
     /// The first plan and the number of results before it.

@@ -28,7 +28,7 @@ pub struct Command {
     pub started: u64,
 }
 
-/// Why a command failed to start.
+/// Reason why a command failed to start.
 pub enum NotStarted {
     /// There is no memory or no process for it.
     NoProcess(Errno),

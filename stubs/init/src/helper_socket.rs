@@ -12,7 +12,7 @@ use crate::syscall::socket::{accept, listen};
 
 /// Path of the socket. Only root can use it: the directory has mode 0700.
 pub const SOCKET: &[u8] = b"/.bootling/helpers";
-/// The program that the kernel runs to load a module: this one, whatever the root directory contains. `modprobe` knows
+/// The program that the kernel runs to load a module: this one, independent of the root directory. `modprobe` knows
 /// this name.
 const MODPROBE: &[u8] = b"/proc/1/exe\n";
 /// The kernel's default.

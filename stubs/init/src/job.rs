@@ -39,7 +39,7 @@ impl Words {
 pub struct Module {
     pub path: &'static CStr,
     pub parameters: &'static CStr,
-    /// What a failure means.
+    /// Consequence of a failure: the tag of its record.
     pub tag: Tag,
 }
 
@@ -57,7 +57,7 @@ pub struct Job {
     pub block_devices: u64,
     /// Number of disks in [`Job::disks`].
     pub disk_count: u64,
-    /// What to do about the network interface.
+    /// Configuration of the network interface: see [`Tag::Network`].
     pub network: Option<&'static [u8]>,
     /// True if the job came through the window: disks were probed before their contents were there.
     pub restored: bool,

@@ -32,7 +32,7 @@ pub struct Log {
     file: Option<Fd>,
     /// Records to send; flushed when there is no room for another record.
     buffer: &'static mut [u8],
-    /// Number of following records that belong to a report, whatever their level.
+    /// Number of following records that belong to a report, at any level.
     report: u32,
 }
 

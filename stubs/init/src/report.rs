@@ -68,7 +68,7 @@ fn greet(channel: &mut Channel) -> Result<()> {
     channel.push()
 }
 
-/// Reports that pid 1 is ready, or why it is not.
+/// Reports that pid 1 is ready, or the failure that prevents it.
 fn ready(channel: &mut Channel, job: &Job, modules: &Modules, len: u64, log: &mut Log) -> Result<Option<Window>> {
     if let Some(what) = unfit(job, modules) {
         log.send(channel)?;
@@ -177,7 +177,7 @@ fn obey(
         channel.send(&ToHost::Note(note.bytes()))?;
     }
     if let Some(what) = unfit(job, modules) {
-        // What the kernel reported while it loaded the module.
+        // The kernel's report about the module, if there is one.
         log.send(channel)?;
         fail(channel, &what)?;
         channel.settle();

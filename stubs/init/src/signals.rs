@@ -30,7 +30,7 @@ pub struct Arrived {
     pub stop: Option<Stop>,
 }
 
-/// How often to look for signals in a kernel without signalfd, in nanoseconds. When a command ends, its output ends, too,
+/// Polling interval for signals in a kernel without signalfd, in nanoseconds. When a command ends, its output ends, too,
 /// so this rarely delays anything.
 const LOOK: u64 = 20_000_000;
 

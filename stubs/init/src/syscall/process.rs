@@ -224,7 +224,7 @@ pub fn signal_file(mask: u64) -> Result<Fd> {
     unsafe { arch::call(arch::SIGNALFD4, usize::MAX, &raw const mask as usize, 8, SFD_FLAGS, 0) }.map(Fd::from_number)
 }
 
-/// How to stop the machine.
+/// Way to stop the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     PowerOff,
