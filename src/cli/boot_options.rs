@@ -10,7 +10,7 @@ use bootling::guest::{Limits, TimeLimit};
 use bootling::{
     format::amount,
     qemu::device::disk::DiskRequest,
-    qemu::device::net::{Backend, NetRequest, Publish},
+    qemu::device::net::{NetRequest, Publish},
     qemu::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef},
 };
 
@@ -69,11 +69,12 @@ pub(crate) struct BootArgs {
     #[arg(long, value_name = "SIZE|FILE[,KEY=VALUE...]")]
     pub disk: Vec<DiskRequest>,
     /// Add a network interface: `user` is QEMU's user-mode network, which needs no privileges (eth0 is up with address
-    /// 10.0.2.15, the host is 10.0.2.2); `none`, the default, is no network; anything else is passed to QEMU's -netdev.
-    #[arg(long, value_name = "user|none|ARGS", num_args = 0..=1, require_equals = false, default_missing_value = "user")]
+    /// 10.0.2.15, the host is 10.0.2.2); `none`, the default, is no network; another backend, such as
+    /// `socket,connect=127.0.0.1:1234`, is passed to QEMU's -netdev.
+    #[arg(long, value_name = "user|none|ARGS")]
     pub net: Option<NetRequest>,
-    /// Make a TCP port of the guest reachable on the host's loopback address, or on ADDRESS. With /udp: a UDP port. Implies
-    /// --net user. May be repeated.
+    /// Make a TCP port of the guest reachable on the host's loopback address, or on ADDRESS. With /udp: a UDP port. HOST 0
+    /// chooses a free port, which is printed. Implies --net user. May be repeated.
     #[arg(long, value_name = "[ADDRESS:]HOST:GUEST[/udp]")]
     pub publish: Vec<Publish>,
     /// Append to the kernel's command line. May be repeated.
@@ -157,7 +158,7 @@ impl BootArgs {
             append: self.append.clone(),
             fast_boot: self.fast_boot,
             disks: self.disk.clone(),
-            net: self.net(),
+            net: NetRequest::with_ports(self.net.clone(), &self.publish),
             console: match &self.console {
                 None => ConsoleTo::Tail,
                 Some(path) if path.as_os_str() == "-" => ConsoleTo::Stderr,
@@ -166,16 +167,6 @@ impl BootArgs {
             tty,
             preflight: !self.no_preflight,
             ..self.machine.spec(self.firmware.clone().unwrap_or(FirmwareRef::Direct))
-        }
-    }
-
-    /// Returns the network interface.
-    fn net(&self) -> Option<NetRequest> {
-        let publish = self.publish.clone();
-        match &self.net {
-            Some(net) => Some(NetRequest { publish, ..net.clone() }),
-            None if publish.is_empty() => None,
-            None => Some(NetRequest { backend: Some(Backend::User(Vec::new())), mac: None, publish }),
         }
     }
 

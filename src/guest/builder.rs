@@ -1,5 +1,7 @@
 //! Options of a guest, for Rust programs, with the names of `bootling run`'s options.
 
+mod machine;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::process::signals::Signals;
 use crate::{
-    qemu::spec::{Accel, ConsoleTo},
+    qemu::spec::ConsoleTo,
     root::request::{Copy, KernelRef, ModuleRequest},
     root::spec::RunWhat,
 };
@@ -33,6 +35,8 @@ pub struct Builder {
     room: usize,
     brings_once: bool,
     is_interruptible: bool,
+    /// The first invalid value: option, value, fault.
+    invalid: Option<(&'static str, String, String)>,
 }
 
 impl Default for Builder {
@@ -47,6 +51,7 @@ impl Default for Builder {
             room: OUTPUT,
             brings_once: false,
             is_interruptible: false,
+            invalid: None,
         }
     }
 }
@@ -62,55 +67,6 @@ impl Builder {
     #[must_use]
     pub fn kernel(mut self, kernel: impl Into<OsString>) -> Self {
         self.spec.kernel = Some(KernelRef::Named(kernel.into()));
-        self
-    }
-
-    /// The QEMU program: a path, or a name on `PATH`. Default: the one for the guest's architecture.
-    #[must_use]
-    pub fn qemu(mut self, program: impl Into<PathBuf>) -> Self {
-        self.spec.boot.qemu = Some(program.into());
-        self
-    }
-
-    /// The accelerator. Default: KVM if it works, else TCG.
-    #[must_use]
-    pub fn accel(mut self, accel: Accel) -> Self {
-        self.spec.boot.accel = accel;
-        self
-    }
-
-    /// QEMU's CPU model. Default: `host` with KVM, `max` with TCG.
-    #[must_use]
-    pub fn cpu(mut self, model: impl Into<OsString>) -> Self {
-        self.spec.boot.cpu = Some(model.into());
-        self
-    }
-
-    /// Number of virtual CPUs. Default: 1.
-    #[must_use]
-    pub fn smp(mut self, cpus: u32) -> Self {
-        self.spec.boot.smp = Some(cpus.to_string().into());
-        self
-    }
-
-    /// Guest memory, MiB. Default: 1024, or more if the files need it.
-    #[must_use]
-    pub fn memory_mib(mut self, mib: u64) -> Self {
-        self.spec.boot.memory_mib = Some(mib);
-        self
-    }
-
-    /// Adds words to the kernel's command line.
-    #[must_use]
-    pub fn append(mut self, words: impl Into<OsString>) -> Self {
-        self.spec.boot.append.push(words.into());
-        self
-    }
-
-    /// Whether to check the kernel's configuration for the options that guests need before QEMU starts. Default: true.
-    #[must_use]
-    pub fn preflight(mut self, check: bool) -> Self {
-        self.spec.boot.preflight = check;
         self
     }
 
@@ -162,6 +118,34 @@ impl Builder {
     #[must_use]
     pub fn sysroot(mut self, directory: impl Into<PathBuf>) -> Self {
         self.spec.initrd.root = directory.into();
+        self
+    }
+
+    /// Whether the guest has busybox and its applets. Default: true.
+    #[must_use]
+    pub fn busybox(mut self, busybox: bool) -> Self {
+        self.spec.initrd.busybox = busybox;
+        self
+    }
+
+    /// Adds a directory that is searched first for libraries.
+    #[must_use]
+    pub fn lib_path(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.spec.initrd.lib_path.push(directory.into());
+        self
+    }
+
+    /// User of all commands, as [`Command::user`]. Default: root.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.spec.user = Some(user.into());
+        self
+    }
+
+    /// Host name of the guest, as [`Command::hostname`]. Default: `bootling`.
+    #[must_use]
+    pub fn hostname(mut self, name: impl Into<String>) -> Self {
+        self.spec.hostname = Some(name.into());
         self
     }
 
@@ -337,6 +321,9 @@ impl Builder {
         if matches!(&command.what, RunWhat::Command(words) if words.is_empty()) {
             return Err(VmError::NoCommand);
         }
+        if let Some((option, value, why)) = self.invalid.clone() {
+            return Err(VmError::Value { option, value, why });
+        }
         let mut spec = self.spec.clone();
         let initrd = &mut spec.initrd;
         if !is_whole {
@@ -408,6 +395,18 @@ mod tests {
         assert_eq!((own.initrd.copies.len(), own.initrd.modules.len()), (0, 1));
         assert_eq!(own.env, whole.env);
         assert_eq!(own.initrd.run, RunWhat::Line("lspci".into()));
+    }
+
+    #[test]
+    fn invalid_devices_are_reported_when_the_guest_is_started() {
+        let refused = |builder: Builder| builder.spec(&Command::shell("x"), true).expect_err("invalid").to_string();
+        let disk = Builder::default().disk("64M,bus=usb").net("usr");
+        assert_eq!(refused(disk), "invalid --disk 64M,bus=usb: no bus \"usb\": expected virtio, nvme, scsi or ide");
+        assert!(refused(Builder::default().publish("80")).starts_with("invalid --publish 80: expected HOST:GUEST"));
+        let whole = Builder::default().publish("0:80").disk("64M").disk("a.img,ro").net("user,restrict=on");
+        let spec = whole.spec(&Command::shell("x"), true).expect("valid");
+        let net = spec.boot.net.expect("an interface");
+        assert_eq!((spec.boot.disks.len(), net.publish.len(), net.to_string().as_str()), (2, 1, "user,restrict=on"));
     }
 
     #[test]

@@ -65,6 +65,16 @@ pub enum VmError {
         /// The fault and its fix.
         why: String,
     },
+    /// An invalid value of a builder's option.
+    #[error("invalid {option} {value}: {why}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// The value.
+        value: String,
+        /// The fault.
+        why: String,
+    },
     /// `--hostname` that is not a host name.
     #[error("invalid --hostname {0:?}: expected 1 to 64 letters, digits, '-', '_' or '.'")]
     Hostname(String),
@@ -248,6 +258,7 @@ impl VmError {
             | Self::ForeignInitrd { .. }
             | Self::NoEfiStub { .. }
             | Self::User { .. }
+            | Self::Value { .. }
             | Self::Hostname(_)
             | Self::Variable(_)
             | Self::Name(_)

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::conversation::Conversation;
+use super::devices::host::port_notes;
 use super::driver::{command, not_restored};
 use super::guest_files::GuestFiles;
 use super::health::Rules;
@@ -77,6 +78,7 @@ impl PersistentGuest {
         // A payload without a command: reports missing files now, and determines the machine's size for all files.
         let Restore { base, key, payload } =
             template.restore(&root, &spec, &mut Notes::default())?.map_err(VmError::NotKept)?;
+        notes.0.extend(port_notes(&spec.boot, &base.machine.devices));
         let origin = if builder.is_cold() { Origin::Boot } else { Origin::Snapshot };
         let state = State::Exited("it was not started".to_owned());
         let files = builder.brings_once().then(GuestFiles::default);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::autoload::ModuleSource;
 use super::bases::Bases;
 use super::compose::{self, BuildContext, Drivers, Made};
+use super::devices::host::port_notes;
 use super::devices::{GuestDevices, add_name_server};
 use super::disk::Disk;
 use super::hang::Inquest;
@@ -143,9 +144,17 @@ impl Template {
                 let size = rustix::fs::fstat(&initrd);
                 let size = size.map_err(|errno| VmError::io("get the size of", "the initrd")(errno.into()))?.st_size;
                 let boots = Boots::Linux { initrd_len: u64::try_from(size).unwrap_or(0), transport };
-                Ok((self.platform.machine(&spec.boot, boots)?, Start::Boot { image: self.image.clone(), initrd }))
+                let machine = self.machine(spec, boots, listener)?;
+                Ok((machine, Start::Boot { image: self.image.clone(), initrd }))
             }
         }
+    }
+
+    /// Assembles the machine, with a note for each port that was chosen for it.
+    fn machine(&self, spec: &RunSpec, boots: Boots, listener: &mut dyn Listener) -> Result<Machine, VmError> {
+        let machine = self.platform.machine(&spec.boot, boots)?;
+        port_notes(&spec.boot, &machine.devices).for_each(|note| listener.note(&note));
+        Ok(machine)
     }
 
     /// Checks that the kernel has the options that the command of `spec` needs.
@@ -191,7 +200,7 @@ impl Template {
         }
         let payload = self.payload(root, spec, listener)?;
         let initrd_len = archive::len(&payload, &archive::Options { align: true, mtime: 0 });
-        let machine = self.platform.machine(&spec.boot, Boots::Linux { initrd_len, transport: self.transport })?;
+        let machine = self.machine(spec, Boots::Linux { initrd_len, transport: self.transport }, listener)?;
         let window_mib = snapshot::base::window_mib(initrd_len);
         let modules = spec.base_modules.iter().map(|module| module.name.to_string_lossy().into_owned()).collect();
         let drivers = Drivers::of(self.transport);

@@ -30,7 +30,12 @@ pub(crate) fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>)
             ..InitrdSpec::default()
         },
         kernel: kernel_ref(kernel, &plan.spec.folder),
-        boot: BootSpec { append: append.collect(), ..machine.boot.clone() },
+        boot: BootSpec {
+            append: append.collect(),
+            disks: target.disks.clone(),
+            net: target.net.clone(),
+            ..machine.boot.clone()
+        },
         warm,
         base_modules: machine.base_modules.clone(),
         cache: cache.map(Path::to_owned),

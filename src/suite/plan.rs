@@ -1,5 +1,7 @@
 //! Plans the cells: tests x kernels x machines, filtered, in a fixed order. Pure.
 
+mod conflicts;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
@@ -10,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::manifest::{BootWay, Combination, MatrixSpec, Test, TestSpec, nearest};
 use super::report::Shard;
 use crate::format::measure::hex;
+use crate::qemu::device::{disk::DiskRequest, net::NetRequest};
 
 /// Planned cells and their targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +66,10 @@ pub(crate) struct Target {
     pub(crate) lib_path: Vec<PathBuf>,
     /// True if the guest contains busybox.
     pub(crate) busybox: bool,
+    /// Disks.
+    pub(crate) disks: Vec<DiskRequest>,
+    /// Network interface.
+    pub(crate) net: Option<NetRequest>,
 }
 
 /// Cell filter. A cell must match every list that is not empty.
@@ -113,6 +120,16 @@ pub enum PlanError {
     /// The manifest excludes all cells.
     #[error("the manifest excludes all of its cells")]
     AllExcluded,
+    /// Cells that cannot run at the same time.
+    #[error("cells {} and {} {what}: {fix}", cells[0], cells[1])]
+    Conflict {
+        /// The cells.
+        cells: [String; 2],
+        /// What they do.
+        what: String,
+        /// What to do about it.
+        fix: &'static str,
+    },
 }
 
 /// A cell in `bootling test --list --json`. Fields may be added, never removed.
@@ -150,6 +167,7 @@ impl Plan {
             None => cells,
             Some(shard) => shard_cells(cells, shard),
         };
+        conflicts::check(&cells, &targets)?;
         Ok(Self { spec, cells, targets, shard, digest, total_cells })
     }
 
@@ -207,6 +225,8 @@ fn cells(spec: &TestSpec) -> (Vec<Cell>, Vec<Target>) {
                     sysroot: test.sysroot.clone(),
                     lib_path: test.lib_path.clone(),
                     busybox: test.busybox,
+                    disks: test.disks.clone(),
+                    net: test.network(),
                 };
                 let target = *indexes.entry(target).or_insert_with_key(|target| {
                     targets.push(target.clone());

@@ -76,6 +76,7 @@ impl Arguments {
         self.option("--qemu", &boot.qemu);
         self.option("--memory", boot.memory_mib.map(|mib| mib.to_string()));
         self.option("--firmware", firmware);
+        self.option("--firmware-vars", &boot.firmware_vars);
         self.flag("--fast-boot", boot.fast_boot);
         self.flag("--no-preflight", !boot.preflight);
         self.0.extend(boot.qemu_args.iter().map(|argument| joined("--qemu-arg", "=", argument)));
@@ -98,6 +99,9 @@ impl Arguments {
         self.option("--kmod", command.modules.iter().map(module));
         self.flag("--no-autoload", command.autoload == Some(false));
         self.option("--env", command.env.iter().map(|(name, value)| joined(name, "=", value)));
+        self.option("--disk", test.disks.iter().map(ToString::to_string));
+        self.option("--net", test.net.iter().map(ToString::to_string));
+        self.option("--publish", test.publish.iter().map(ToString::to_string));
         self.option("--user", &command.user);
         self.option("--hostname", &command.hostname);
         self.option("--timeout", command.timeout.map(|limit| format!("{}ms", limit.as_millis())));
@@ -166,6 +170,10 @@ mod tests {
             stdin = "in"
             cwd = "/tmp"
             boot = "cold"
+            disks = ["64M,bus=scsi", "disk.img"]
+            net = "user,restrict=on"
+            publish = "0:80"
+            user = "nobody"
         "#;
         let plan = Plan::new(spec(text), &Filter::default(), None).expect("a plan");
         let lines: Vec<String> = plan.cells.iter().map(|cell| run_command(&plan, cell)).collect();
@@ -176,6 +184,9 @@ mod tests {
              --kmod 'loop max_loop=4' --no-autoload --env A=1 --timeout 2000ms --health fail -- ./t 'it'\\''s'"
         );
         assert!(lines[1].starts_with("printf %s in | bootling run"), "{}", lines[1]);
+        let devices =
+            "--disk 64M,bus=scsi --disk disk.img --net user,restrict=on --publish 127.0.0.1:0:80 --user nobody";
+        assert!(lines[1].contains(devices), "{}", lines[1]);
         assert!(lines[1].ends_with("--run 'cd /tmp && cat; exit 3'"), "{}", lines[1]);
         let words = ["bootling", "test", "a b.toml"].map(Into::into);
         assert_eq!(test_command(&words, "one/k/m#2"), "bootling test 'a b.toml' --only 'one/k/m#2'");

@@ -167,3 +167,51 @@ fn disks_that_cannot_be_attached_are_refused_with_one_reason() {
     drop(stdin);
     writer.done().exits(0);
 }
+
+#[test]
+fn tests_of_a_manifest_and_guests_of_the_library_have_disks_and_a_network() {
+    let test = "tests_of_a_manifest_have_disks";
+    let Some(kernel) = Kernel::Cloud612.or_skip(test) else { return };
+    let directory = scratch();
+    image(directory.path(), "disk.img", "inside");
+    let manifest = format!(
+        r#"
+        [kernels]
+        k = {:?}
+        [defaults]
+        disks = ["disk.img,serial=image"]
+        [[test]]
+        name = "disks"
+        run = "head -c 6 /dev/disk/by-id/virtio-image; blockdev --getsize64 /dev/disk/by-id/scsi-disk1; ls /sys/class/net"
+        disks = "1M,bus=scsi"
+        expect = ["^inside1048576$"]
+        reject = "eth0"
+        [[test]]
+        name = "net"
+        run = "ls /dev/disk/by-id; ip -o -4 a show eth0"
+        net = "user"
+        publish = "0:80"
+        expect = ["^virtio-image$", "10.0.2.15"]
+        "#,
+        kernel.display().to_string()
+    );
+    fs::write(directory.path().join("bootling.toml"), manifest).expect("written");
+    for boot in ["--boot=cold", "--boot=warm"] {
+        let done = Program::new().current_dir(directory.path()).args(["test", boot]).done().exits(0);
+        assert!(
+            done.text().contains("2 passed") || done.stderr.contains("2 passed"),
+            "{} {}",
+            done.text(),
+            done.stderr
+        );
+    }
+    let cache = super::support::program::build_dir().join("test-cache");
+    let builder = bootling::Vm::builder().kernel(&kernel).cache(cache).disk("1M,serial=one").net("user");
+    let mut vm = builder.start().expect("a guest");
+    let line = "echo kept | dd of=/dev/vda 2>/dev/null; ls /dev/disk/by-id; ls /sys/class/net";
+    assert_eq!(vm.shell(line).expect("an output").text(), "virtio-one\neth0\nlo\n");
+    // The disk stays with the guest.
+    assert_eq!(vm.shell("head -n 1 /dev/vda").expect("an output").text(), "kept\n");
+    let error = bootling::Vm::builder().kernel(&kernel).disk("/missing").start().expect_err("no image").to_string();
+    assert!(error.contains("failed to open /missing for --disk /missing"), "{error}");
+}

@@ -70,6 +70,19 @@ fn published_ports_reach_the_guest() {
 }
 
 #[test]
+fn a_port_of_the_host_is_chosen_if_it_is_left_open() {
+    let test = "a_port_of_the_host_is_chosen";
+    for warm in ["--warm=no", "--warm"] {
+        let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
+        let (done, verdict) = program.args(["--publish", "0:80", warm]).json(["--run", "true"]);
+        let published = verdict["net"]["publish"][0].as_str().expect("a port");
+        let (host, guest) = published.rsplit_once(':').expect("two ports");
+        assert!(!host.ends_with(":0") && guest == "80", "{published}");
+        done.exits(0).says(&format!("TCP port 80 of the guest is published on {host}\n"));
+    }
+}
+
+#[test]
 fn there_is_no_network_by_default_and_mistakes_are_refused() {
     let test = "there_is_no_network_by_default";
     let Some(program) = Program::run(Kernel::Cloud612, test) else { return };
@@ -82,7 +95,8 @@ fn there_is_no_network_by_default_and_mistakes_are_refused() {
         (vec!["--net", "none", "--publish", "8080:80"], "only --net user publishes ports".to_owned()),
         (vec!["--net", "user,hostfwd=tcp::1-:2"], "hostfwd is set by bootling".to_owned()),
         (vec!["--net", "user,mac=1"], "invalid MAC address".to_owned()),
-        (vec!["-M", "isapc", "--net"], "machine type isapc has no virtio bus".to_owned()),
+        (vec!["--net", "uname"], "no network backend \"uname\": expected user, none, or one of".to_owned()),
+        (vec!["-M", "isapc", "--net", "user"], "machine type isapc has no virtio bus".to_owned()),
     ] {
         let program = Program::run(Kernel::Cloud612, test).expect("as before");
         let done = program.args(&options).args(["--run", "true"]).done().exits(125);

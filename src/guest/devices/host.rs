@@ -13,7 +13,7 @@ use super::error::DeviceError;
 use crate::disk::container::unpack::spool_directory;
 use crate::qemu::device::Devices;
 use crate::qemu::device::disk::{Disk, DiskBus, DiskRequest, DiskSource, Writes, identities};
-use crate::qemu::device::net::{Backend, Net, NetRequest, Protocol};
+use crate::qemu::device::net::{Backend, Net, NetRequest, Protocol, Publish};
 use crate::qemu::drive::{Format, Image, identify};
 use crate::qemu::machine_type::{MachineType, VirtioBus};
 use crate::qemu::spec::BootSpec;
@@ -66,15 +66,44 @@ fn net(spec: &BootSpec, row: &MachineType, name: impl FnOnce() -> String) -> Res
     }
     let Some(backend) = backend else { return Ok(None) };
     let Some(virtio) = row.virtio else { return Err(DeviceError::NetBus(name())) };
-    for publish in &publish {
-        let free = match publish.protocol {
-            Protocol::Tcp => TcpListener::bind(publish.host).map(drop),
-            Protocol::Udp => UdpSocket::bind(publish.host).map(drop),
+    Ok(Some(Net { backend, mac, publish: bound(&publish)?, virtio }))
+}
+
+/// A port of the host that is bound while the others are checked, so that none is chosen twice.
+enum Bound {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+/// Checks that the ports are free, and chooses those that the user left open.
+fn bound(publish: &[Publish]) -> Result<Vec<Publish>, DeviceError> {
+    let bind = |publish: &Publish| -> io::Result<(Publish, Bound)> {
+        let bound = match publish.protocol {
+            Protocol::Tcp => Bound::Tcp(TcpListener::bind(publish.host)?),
+            Protocol::Udp => Bound::Udp(UdpSocket::bind(publish.host)?),
         };
-        let (address, publish) = (publish.host, publish.to_string());
-        free.map_err(|source| DeviceError::Port { publish, address, source })?;
-    }
-    Ok(Some(Net { backend, mac, publish, virtio }))
+        let host = match &bound {
+            Bound::Tcp(listener) => listener.local_addr()?,
+            Bound::Udp(socket) => socket.local_addr()?,
+        };
+        Ok((Publish { host, ..*publish }, bound))
+    };
+    let bind = |publish: &Publish| {
+        let (address, text) = (publish.host, publish.to_string());
+        bind(publish).map_err(|source| DeviceError::Port { publish: text, address, source })
+    };
+    let bound: Vec<(Publish, Bound)> = publish.iter().map(bind).collect::<Result<_, _>>()?;
+    Ok(bound.into_iter().map(|(publish, _)| publish).collect())
+}
+
+/// Returns a note for each port that was chosen because the user left it open.
+pub(in crate::guest) fn port_notes<'a>(spec: &'a BootSpec, devices: &'a Devices) -> impl Iterator<Item = String> + 'a {
+    let requested = spec.net.iter().flat_map(|net| &net.publish);
+    let published = devices.net.iter().flat_map(|net| &net.publish);
+    let chosen = requested.zip(published).filter(|(requested, _)| requested.host.port() == 0);
+    chosen.map(|(_, Publish { host, guest, protocol })| {
+        format!("{} port {guest} of the guest is published on {host}", protocol.name().to_uppercase())
+    })
 }
 
 /// Opens an image with the access that QEMU needs.

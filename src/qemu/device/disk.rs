@@ -1,7 +1,7 @@
 //! Disks: `--disk SIZE|FILE[,ro|rw][,KEY=VALUE...]`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::option::{is_property, split};
@@ -170,6 +170,17 @@ impl FromStr for DiskRequest {
 }
 
 impl DiskRequest {
+    /// Returns the request with a relative image path below `folder`.
+    pub(crate) fn below(mut self, folder: &Path) -> Self {
+        if let DiskSource::Image { path, .. } = &mut self.source {
+            let escaped = |path: &Path| path.to_string_lossy().replace(',', ",,");
+            let options = self.typed.get(escaped(path).len()..).unwrap_or_default().to_owned();
+            *path = folder.join(&*path);
+            self.typed = escaped(path) + &options;
+        }
+        self
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "bus" => {
@@ -315,6 +326,14 @@ mod tests {
         assert_eq!(zoned.bus, DiskBus::Nvme);
         assert_eq!(zoned.properties[1], ("zoned.zone_size".to_owned(), "4M".to_owned()));
         assert_eq!(zoned.to_string(), "1G,bus=nvme,zoned=true,zoned.zone_size=4M");
+    }
+
+    #[test]
+    fn images_may_be_relative_to_a_directory() {
+        let below = |text: &str| text.parse::<DiskRequest>().expect(text).below("d,".as_ref()).to_string();
+        assert_eq!(below("a,,b.img,ro,serial=x"), "d,,/a,,b.img,ro,serial=x");
+        assert_eq!(below("/a.img"), "/a.img");
+        assert_eq!(below("64M,bus=scsi"), "64M,bus=scsi");
     }
 
     #[test]

@@ -84,6 +84,8 @@ impl Settings {
                 FirmwareRef::Direct | FirmwareRef::Bios | FirmwareRef::Uefi { .. } => firmware,
             };
         }
+        let vars = keys.text("firmware-vars").map(|path| folder.join(path));
+        boot.firmware_vars = vars.or(boot.firmware_vars.take());
         boot.append.extend(keys.texts("append").into_iter().map(Into::into));
         boot.qemu_args.extend(keys.texts("qemu-args").into_iter().map(Into::into));
         self.devices.extend(keys.texts("devices").into_iter().map(Into::into));

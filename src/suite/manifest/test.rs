@@ -14,6 +14,7 @@ use super::program_path;
 use super::table::{Located, Table};
 use crate::guest::Command;
 use crate::guest::health::{Kind, Policy, Rules};
+use crate::qemu::device::{disk::DiskRequest, net::NetRequest, net::Publish};
 use crate::{
     root::request::{Copy, ModuleRequest},
     root::spec::RunWhat,
@@ -37,6 +38,12 @@ pub struct Test {
     pub(crate) lib_path: Vec<PathBuf>,
     /// True if the guest contains busybox.
     pub(crate) busybox: bool,
+    /// Disks of its guest.
+    pub(crate) disks: Vec<DiskRequest>,
+    /// Network interface of its guest, without the ports.
+    pub(crate) net: Option<NetRequest>,
+    /// Published ports of its guest.
+    pub(crate) publish: Vec<Publish>,
     /// Time limit until pid 1 starts.
     pub(crate) boot_timeout: Option<Duration>,
     /// Expected end.
@@ -166,6 +173,10 @@ pub(super) fn read_all(
             let span = keys.key_span(if keys.has("skip-status") { "skip-status" } else { "status" });
             document.error(&span, format!("status {skip} cannot mean both passed and skipped"));
         }
+        if test.network().is_some_and(|net| !net.can_publish()) {
+            let span = keys.key_span(if keys.has("publish") { "publish" } else { "net" });
+            document.error(&span, "publish: only net = \"user\" publishes ports");
+        }
         let files = files::read(&mut keys, &test.sysroot, folder);
         let span = keys.key_span("glob");
         keys.finish();
@@ -227,6 +238,9 @@ impl Default for Test {
             sysroot: "/".into(),
             lib_path: Vec::new(),
             busybox: true,
+            disks: Vec::new(),
+            net: None,
+            publish: Vec::new(),
             boot_timeout: None,
             ending: Ending::default(),
             skip_status: None,
@@ -247,6 +261,11 @@ impl Default for Test {
 }
 
 impl Test {
+    /// Returns the network interface of its guest.
+    pub(crate) fn network(&self) -> Option<NetRequest> {
+        NetRequest::with_ports(self.net.clone(), &self.publish)
+    }
+
     /// Reads a table: single values replace the present ones, lists are appended.
     fn overlay(&mut self, keys: &mut Table<'_, '_>, known: &KnownNames, folder: &Path) {
         const POLICIES: [(&str, Policy); 3] =
@@ -275,6 +294,9 @@ impl Test {
         set(&mut self.sysroot, keys.text("sysroot").map(path));
         self.lib_path.extend(keys.texts("lib-path").into_iter().map(path));
         set(&mut self.busybox, keys.flag("busybox"));
+        self.disks.extend(keys.parsed_texts("disks", |text| Ok(text.parse::<DiskRequest>()?.below(folder))));
+        set(&mut self.net, keys.parsed("net", str::parse::<NetRequest>).map(Some));
+        self.publish.extend(keys.parsed_texts("publish", str::parse::<Publish>));
         set(&mut self.boot_timeout, keys.time_limit("boot-timeout").map(Some));
         set(&mut self.ending, ending::read(keys));
         set(&mut self.skip_status, keys.number("skip-status", 1..=255).map(|status| u8::try_from(status).ok()));

@@ -1,5 +1,7 @@
 //! Tests of valid manifests, and golden texts of the errors of invalid ones.
 
+mod devices;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -43,6 +45,7 @@ fn every_key_is_read_and_defaults_apply_to_each_test() {
         qemu-args = ["-d", "guest_errors"]
         firmware = "uefi"
         accel = "tcg"
+        firmware-vars = "vars.fd"
         qemu = "./qemu"
         append = ["a", "b"]
         base-kmod = "dm_mod"
@@ -94,6 +97,7 @@ fn every_key_is_read_and_defaults_apply_to_each_test() {
         (&FirmwareRef::Uefi { secure: false }, Some("2".as_ref()))
     );
     assert_eq!(old.boot.qemu.as_deref(), Some(Path::new("dir/./qemu")));
+    assert_eq!(old.boot.firmware_vars.as_deref(), Some(Path::new("dir/vars.fd")));
     assert_eq!((old.base_modules.len(), old.boot.append.len()), (1, 2));
     let [boots, line] = &spec.tests[..] else { panic!("{:?}", spec.tests) };
     assert_eq!(boots.command.what, RunWhat::Command(vec!["dir/./t".into(), "x".into()]));
