@@ -60,13 +60,7 @@ pub(crate) fn occupant(begin: &(impl Medium + ?Sized)) -> Option<&'static str> {
                 Some("an image container")
             }
         },
-        Compression::Gzip => Some("a gzip file"),
-        Compression::Zstd => Some("a zstd file"),
-        Compression::Xz => Some("an xz file"),
-        Compression::Lz4 => Some("an lz4 file"),
-        Compression::Lzma => Some("an lzma file"),
-        Compression::Bzip2 => Some("a bzip2 file"),
-        Compression::Lzo => Some("an lzop file"),
+        compression => Some(compression.properties().file),
     }
 }
 

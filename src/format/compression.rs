@@ -65,6 +65,8 @@ pub enum Streams {
 pub struct Properties {
     /// Name on the command line.
     pub(crate) name: &'static str,
+    /// A file in this format, in a sentence: `a gzip file`.
+    pub(crate) file: &'static str,
     /// Description for help texts.
     pub summary: &'static str,
     /// File name extension, without the dot.
@@ -73,10 +75,15 @@ pub struct Properties {
     pub config: Option<&'static str>,
     /// True if checksums reveal damaged data, as compressed disk images require.
     pub(crate) has_checksum: bool,
+    /// Command that decompresses a file in a format without a decoder here.
+    pub(crate) unpack: Option<&'static str>,
     /// First bytes of a file.
     magic: &'static [u8],
     /// True if the decoder stops at the end of a stream, so that the next segment of an initrd can follow.
     stops_at_end: bool,
+    /// True if the kernel reads an archive in this format up to the end of the initrd, so that only data in the same format
+    /// can follow (`lib/decompress_unlz4.c`).
+    pub(crate) extends_to_end: bool,
     decoder: Option<Decoder>,
     encoder: Option<Encoder>,
 }
@@ -84,12 +91,15 @@ pub struct Properties {
 /// A format that is only detected: the defaults of the rows.
 const DETECTED: Properties = Properties {
     name: "none",
+    file: "a file that is not compressed",
     summary: "No compression",
     extension: "",
     config: None,
     has_checksum: true,
+    unpack: None,
     magic: &[],
     stops_at_end: true,
+    extends_to_end: false,
     decoder: None,
     encoder: None,
 };
@@ -105,11 +115,13 @@ impl Compression {
         [Self::None, Self::Gzip, Self::Zstd, Self::Xz, Self::Lz4, Self::Lzma, Self::Bzip2, Self::Lzo];
 
     /// Returns the table row of the format.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn properties(self) -> Properties {
         match self {
             Self::None => Properties { decoder: Some(|input, _| Ok(Box::new(input))), ..DETECTED },
             Self::Gzip => Properties {
                 name: "gzip",
+                file: "a gzip file",
                 summary: "Most widely supported",
                 extension: "gz",
                 config: Some("RD_GZIP"),
@@ -120,6 +132,7 @@ impl Compression {
             },
             Self::Zstd => Properties {
                 name: "zstd",
+                file: "a zstd file",
                 summary: "Fast",
                 extension: "zst",
                 config: Some("RD_ZSTD"),
@@ -130,6 +143,7 @@ impl Compression {
             },
             Self::Xz => Properties {
                 name: "xz",
+                file: "an xz file",
                 summary: "Small but slow",
                 extension: "xz",
                 config: Some("RD_XZ"),
@@ -140,17 +154,20 @@ impl Compression {
             },
             Self::Lz4 => Properties {
                 name: "lz4",
+                file: "an lz4 file",
                 summary: "Fastest but large",
                 extension: "lz4",
                 config: Some("RD_LZ4"),
                 has_checksum: false,
                 magic: &lz4::MAGIC,
+                extends_to_end: true,
                 decoder: Some(|input, _| Ok(Box::new(lz4::Reader::new(input)?))),
                 encoder: Some(|out| Ok(Box::new(lz4::Writer::new(out)))),
                 ..DETECTED
             },
             Self::Lzma => Properties {
                 name: "lzma",
+                file: "an lzma file",
                 extension: "lzma",
                 config: Some("RD_LZMA"),
                 has_checksum: false,
@@ -159,12 +176,24 @@ impl Compression {
                 decoder: Some(|input, _| Ok(Box::new(LzmaReader::new_mem_limit(input, LZMA_MEMORY, None)?))),
                 ..DETECTED
             },
-            Self::Bzip2 => {
-                Properties { name: "bzip2", extension: "bz2", config: Some("RD_BZIP2"), magic: b"BZh", ..DETECTED }
-            }
-            Self::Lzo => {
-                Properties { name: "lzo", extension: "lzo", config: Some("RD_LZO"), magic: b"\x89LZO", ..DETECTED }
-            }
+            Self::Bzip2 => Properties {
+                name: "bzip2",
+                file: "a bzip2 file",
+                extension: "bz2",
+                config: Some("RD_BZIP2"),
+                magic: b"BZh",
+                unpack: Some("bunzip2"),
+                ..DETECTED
+            },
+            Self::Lzo => Properties {
+                name: "LZO",
+                file: "an lzop file",
+                extension: "lzo",
+                config: Some("RD_LZO"),
+                magic: b"\x89LZO",
+                unpack: Some("lzop -d"),
+                ..DETECTED
+            },
         }
     }
 
@@ -185,7 +214,7 @@ impl Compression {
     }
 
     /// Returns the format for a file name extension, without the dot.
-    pub(crate) fn from_extension(extension: &str) -> Option<Self> {
+    pub fn from_extension(extension: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|this| *this != Self::None && this.properties().extension == extension)
     }
 

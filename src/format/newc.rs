@@ -16,7 +16,7 @@ pub(crate) use self::header::Header;
 use self::unpack::{Metered, Stream};
 
 use super::archive_path::PATH_MAX;
-use super::compression::{Compression, Streams};
+use super::compression::{Compression, Properties, Streams};
 use super::lz4::OversizedChunk;
 
 /// Size of a header in bytes: a magic number and thirteen fields of eight hexadecimal digits.
@@ -347,12 +347,12 @@ fn named(magic: &[u8]) -> String {
     if magic.starts_with(LZ4_FRAME) {
         return "an LZ4 frame, which the kernel does not unpack either: compress with lz4 -l".to_owned();
     }
-    match Compression::detect(magic) {
-        Compression::Bzip2 => {
-            "bzip2, which only the kernel unpacks (CONFIG_RD_BZIP2): decompress it with bunzip2".to_owned()
+    let Properties { name, config, unpack, .. } = Compression::detect(magic).properties();
+    match (config, unpack) {
+        (Some(config), Some(unpack)) => {
+            format!("{name}, which only the kernel unpacks (CONFIG_{config}): decompress it with {unpack}")
         }
-        Compression::Lzo => "LZO, which only the kernel unpacks (CONFIG_RD_LZO): decompress it with lzop -d".to_owned(),
-        _ => magic.escape_ascii().to_string(),
+        (None, _) | (_, None) => magic.escape_ascii().to_string(),
     }
 }
 

@@ -55,9 +55,9 @@ pub(crate) fn overlay(initrd: &mut File, plan: &CheckedPlan, mtime: u32) -> Resu
     let mut memory = create()?;
     let len = copy(initrd, &mut memory).map_err(failed)?;
     let last = last_segment(&memory).map_err(failed)?;
-    if last == Some(Compression::Lz4) {
+    if let Some(compression) = last.filter(|last| last.properties().extends_to_end) {
         // The kernel reads LZ4 up to the end of the initrd or to the next LZ4 frame (`lib/decompress_unlz4.c`).
-        let mut sink = Compression::Lz4.writer(&mut memory).map_err(WriteError::Archive)?;
+        let mut sink = compression.writer(&mut memory).map_err(WriteError::Archive)?;
         archive::write(plan, &mut sink, &Options { align: false, mtime })?;
         sink.finish().map_err(WriteError::Archive)?;
         return seal(memory);

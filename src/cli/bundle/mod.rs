@@ -118,8 +118,8 @@ fn open(path: &Path) -> anyhow::Result<Option<File>> {
 fn compression(path: &Path) -> Compression {
     match path.extension().and_then(OsStr::to_str) {
         Some("tar") => Compression::None,
-        Some("gz" | "tgz") => Compression::Gzip,
-        _ => Compression::Zstd,
+        Some("tgz") => Compression::Gzip,
+        extension => extension.and_then(Compression::from_extension).unwrap_or(Compression::Zstd),
     }
 }
 
