@@ -21,10 +21,11 @@ test: foreign
 	@tools/setup build run test headers
 	$(CARGO) test --locked --no-fail-fast $(if $(REQUIRE_VM),-- --nocapture)
 
-# Only the tests that boot guests (vm-warm: restore guests; soak: 1,000 warm runs, 200 killed ones). With REQUIRE_VM=1, a guest
+# Only the tests that boot guests (vm-warm: restore guests; soak: 1,000 warm runs, 200 killed ones, 1,000 damages of the
+# cache). With REQUIRE_VM=1, a guest
 # that cannot be booted is a failure.
 vm-warm: WITH := BOOTLING_WARM=yes
-soak: WITH := BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200
+soak: WITH := BOOTLING_SOAK_RUNS=1000 BOOTLING_SOAK_KILLS=200 BOOTLING_SOAK_DAMAGES=1000
 soak: ONLY := --release soak:: -- --nocapture --test-threads 1
 vm vm-warm soak: foreign
 	@tools/setup build run headers

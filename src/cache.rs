@@ -1,7 +1,7 @@
 //! Private cache directory for data that is reused between runs: unpacked packages, kernels, module indexes.
 //!
 //! An entry is a directory `KEY/` with its content (`data`, a file or a directory) and a seal (`seal`), which contains
-//! the content's size, time stamps and SHA-256. An entry is built under an unpredictable name and renamed into place,
+//! the content's size, time stamps and checksum. An entry is built under an unpredictable name and renamed into place,
 //! so it is either complete or absent. If two processes build the same entry, the second one uses the first one's.
 //! Nothing is fsynced: after a power failure the seal does not match, and the entry is built again.
 //!
@@ -24,7 +24,7 @@ pub(crate) mod room;
 pub(crate) mod seal;
 mod spare;
 
-pub(crate) use self::seal::{Key, Stamp};
+pub(crate) use self::seal::{Condition, Key, SealedFile, Sealing, Stamp};
 use self::seal::{Seal, hex};
 use self::spare::Spare;
 
@@ -33,6 +33,8 @@ pub(crate) const DEFAULT_LIMIT: u64 = 4 << 30;
 
 /// Name prefix of unfinished entries.
 const UNFINISHED: &str = ".new-";
+/// Name prefix of lock files.
+const LOCK: &str = ".lock-";
 /// Interval between two attempts to acquire a lock.
 const LOCK_NAP: Duration = Duration::from_millis(5);
 /// Maximum size of a seal: a line for each of its files.
@@ -219,7 +221,9 @@ impl Cache {
         let Ok(metadata) = fs::symlink_metadata(data) else { return false };
         match Seal::parse(&text) {
             None => false,
-            Some(Seal::Directory { files, .. }) => metadata.is_dir() && files.iter().all(|file| file.is_intact(data)),
+            Some(Seal::Directory { bytes, files }) => {
+                metadata.is_dir() && self.has_files(bytes, files, data, seal_path)
+            }
             Some(Seal::File { stamp, digest }) => {
                 let found = Stamp::of(&metadata).to_string();
                 if !metadata.is_file() || found == stamp {
@@ -234,6 +238,23 @@ impl Cache {
                 is_same
             }
         }
+    }
+
+    /// Returns true if the directory `data` contains all sealed files. Reads files whose stamps have changed.
+    fn has_files(&self, bytes: u64, mut files: Vec<SealedFile>, data: &Path, seal_path: &Path) -> bool {
+        let mut is_copied = false;
+        for file in &mut files {
+            match file.check(data) {
+                Condition::Unchanged => {}
+                Condition::Copied(found) => (*file, is_copied) = (found, true),
+                Condition::Damaged => return false,
+            }
+        }
+        if is_copied {
+            // If the new stamps are not recorded, the next check only takes longer.
+            let _ = replace(&self.directory, seal_path, &Seal::Directory { bytes, files }.text());
+        }
+        true
     }
 
     /// Returns the file of an entry; `make` writes it if the entry does not exist.
@@ -257,15 +278,14 @@ impl Cache {
         })
     }
 
-    /// Returns the directory of an entry; `make` fills it if the entry does not exist. The seal records the size and the
-    /// time of the last write of each file, except of those whose names end in `unsealed`, which the caller checks.
+    /// Returns the directory of an entry; `make` fills it if the entry does not exist.
     pub(crate) fn tree<E: From<CacheError>>(
         &self,
         key: &Key,
-        unsealed: Option<&str>,
+        sealing: Sealing,
         make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        self.tree_after(key, unsealed, &mut || Ok(()), make)
+        self.tree_after(key, sealing, &mut || Ok(()), make)
     }
 
     /// Like [`Cache::tree`]. While another process builds the entry, `wait` is called repeatedly; an error ends the
@@ -273,14 +293,14 @@ impl Cache {
     pub(crate) fn tree_after<E: From<CacheError>>(
         &self,
         key: &Key,
-        unsealed: Option<&str>,
+        sealing: Sealing,
         wait: &mut dyn FnMut() -> Result<(), E>,
         make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         self.entry(key, wait, |data| {
             DirBuilder::new().mode(0o700).create(data).map_err(failed("create", data))?;
             make(data)?;
-            Ok(room::seal_tree(data, unsealed)?)
+            Ok(room::seal_tree(data, sealing)?)
         })
     }
 }
@@ -325,7 +345,7 @@ fn parse_size(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cache, CacheError, Key, parse_size};
+    use super::{Cache, CacheError, Key, Sealing, parse_size};
     use std::fs::{self, File};
     use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
@@ -380,7 +400,8 @@ mod tests {
             fs::write(directory.join("b.ko"), "content").expect("written");
             Ok(())
         };
-        cache.tree::<CacheError>(&Key::of("test", &[name.as_bytes()]), Some(".ko"), make).expect("an entry")
+        let key = Key::of("test", &[name.as_bytes()]);
+        cache.tree::<CacheError>(&key, Sealing::ContentsExcept(".ko"), make).expect("an entry")
     }
 
     #[test]
@@ -391,9 +412,10 @@ mod tests {
             if text.is_empty() {
                 fs::remove_file(&path).expect("removed");
             } else {
+                // A disk or a program that damages a file may keep its times.
+                let time = fs::metadata(&path).and_then(|found| found.modified()).expect("a time");
                 fs::write(&path, text).expect("written");
-                let later = SystemTime::now() + Duration::from_secs(9);
-                File::options().write(true).open(&path).expect("opened").set_modified(later).expect("set");
+                File::options().write(true).open(&path).expect("opened").set_modified(time).expect("set");
             }
             let found = cache.get(&Key::of("test", &[b"t"]));
             assert_eq!(found.is_some(), file == "b.ko", "{file} {text:?}");
@@ -442,6 +464,31 @@ mod tests {
     }
 
     #[test]
+    fn a_copied_tree_is_checked_by_its_contents_and_sealed_again() {
+        let (_dir, cache) = cache(1 << 20);
+        let key = Key::of("test", &[b"links"]);
+        let make = |sealing| {
+            let made = cache.tree::<CacheError>(&key, sealing, |directory| {
+                fs::write(directory.join("a"), "content").expect("written");
+                std::os::unix::fs::symlink("a", directory.join("link")).expect("a link");
+                Ok(())
+            });
+            made.expect("an entry")
+        };
+        let path = make(Sealing::Contents);
+        let before = fs::read(path.with_file_name("seal")).expect("read");
+        fs::write(path.join("a"), "content").expect("written");
+        assert!(cache.get(&key).is_some());
+        assert_ne!(before, fs::read(path.with_file_name("seal")).expect("read"), "the new stamp is recorded");
+        fs::set_permissions(path.join("a"), fs::Permissions::from_mode(0o755)).expect("chmod");
+        assert!(cache.get(&key).is_none(), "permissions are part of a file");
+        fs::remove_file(make(Sealing::Contents).join("link")).expect("removed");
+        assert!(cache.get(&key).is_none(), "links are sealed");
+        fs::write(make(Sealing::Stamps).join("a"), "content").expect("written");
+        assert!(cache.get(&key).is_none(), "a file that is not read must not be written");
+    }
+
+    #[test]
     fn a_failed_build_leaves_no_entry() {
         let (_dir, cache) = cache(1 << 20);
         let key = Key::of("test", &[b"a"]);
@@ -449,7 +496,7 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(cache.get(&key), None);
         let left = fs::read_dir(cache.directory()).expect("listed").map(|item| item.expect("an item").file_name());
-        assert!(left.into_iter().all(|name| name.to_string_lossy().starts_with(".lock-")));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<std::ffi::OsString>::new());
     }
 
     #[test]
@@ -498,6 +545,23 @@ mod tests {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         let refused = Cache::at(dir.path(), 1).expect_err("refused").to_string();
         assert!(refused.contains("mode 755") && refused.contains("chmod 700"), "{refused}");
+    }
+
+    #[test]
+    fn no_lock_files_are_left() {
+        let (_dir, cache) = cache(1 << 20);
+        let past = SystemTime::now() - Duration::from_secs(3600);
+        let [dead, alive] = [".lock-00000000000000aa", ".lock-00000000000000bb"].map(|name| {
+            let path = cache.directory().join(name);
+            let file = File::create(&path).expect("made");
+            file.set_modified(past).expect("set");
+            (path, file)
+        });
+        rustix::fs::flock(&alive.1, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+        put(&cache, "a", b"x");
+        assert!(!dead.0.exists() && alive.0.exists());
+        let left = fs::read_dir(cache.directory()).expect("listed").map(|item| item.expect("an item").file_name());
+        assert_eq!(left.filter(|name| name.to_string_lossy().starts_with(".lock-")).count(), 1);
     }
 
     #[test]

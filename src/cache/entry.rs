@@ -5,14 +5,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::seal::{Key, Seal};
-use super::{Cache, CacheError, LOCK_NAP, UNFINISHED, failed};
+use super::{Cache, CacheError, LOCK, LOCK_NAP, UNFINISHED, failed};
 
 impl Cache {
     /// Finds an entry, or builds it and renames it into place.
@@ -62,20 +62,15 @@ impl Cache {
             return Ok(Err(error));
         }
         // One builder at a time, to save the others the work. The rename is what keeps entries complete.
-        let path = self.directory.join(format!(".lock-{}", &key.as_str()[..16]));
-        let lock = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let lock = match lock {
-            Ok(lock) => lock,
-            Err(error) => return Ok(Err(failed("create", &path)(error))),
-        };
-        loop {
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => wait()?,
-                Err(errno) => return Ok(Err(failed("lock", &path)(errno.into()))),
+        let path = self.directory.join(format!("{LOCK}{}", &key.as_str()[..16]));
+        let lock = loop {
+            match BuildLock::attempt(&path) {
+                Ok(Some(lock)) => break lock,
+                Ok(None) => wait()?,
+                Err(error) => return Ok(Err(failed("lock", &path)(error))),
             }
             std::thread::sleep(LOCK_NAP);
-        }
+        };
         if self.get(key).is_some() {
             return Ok(Ok(Claim::Exists));
         }
@@ -90,7 +85,7 @@ impl Cache {
         // The lock keeps other processes from removing it; it ends with the process.
         let handle = File::open(new.path()).map_err(failed("open", new.path()))?;
         flock(&handle, FlockOperation::LockExclusive).map_err(|errno| failed("lock", new.path())(errno.into()))?;
-        Ok(Ok(Claim::Build { new, lock: [lock, handle] }))
+        Ok(Ok(Claim::Build { new, lock: (lock, handle) }))
     }
 
     /// Returns a cache in the temporary directory.
@@ -109,6 +104,35 @@ enum Claim {
         /// The unfinished entry.
         new: tempfile::TempDir,
         /// Locks of the key and of the unfinished entry.
-        lock: [File; 2],
+        lock: (BuildLock, File),
     },
+}
+
+/// Lock of one builder on a key: a locked file, which is removed with the lock.
+struct BuildLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl BuildLock {
+    /// Acquires the lock; `None` if another process has it.
+    fn attempt(path: &Path) -> io::Result<Option<Self>> {
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+        // The last builder may have removed the file between the two calls.
+        let locked = file.metadata()?.ino();
+        let is_there = fs::metadata(path).is_ok_and(|found| found.ino() == locked);
+        Ok(is_there.then(|| Self { path: path.to_owned(), _file: file }))
+    }
+}
+
+impl Drop for BuildLock {
+    /// Removes the file while it is locked. If that fails, an eviction removes it.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
 }

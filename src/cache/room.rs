@@ -8,8 +8,8 @@ use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use super::abandoned::remove_if_abandoned;
-use super::seal::{Seal, SealedFile};
-use super::{Cache, CacheError, Key, UNFINISHED, failed};
+use super::seal::{Seal, SealedFile, Sealing};
+use super::{Cache, CacheError, Key, LOCK, UNFINISHED, failed};
 
 impl Cache {
     /// Returns the keys of all entries, the most recently used first.
@@ -70,7 +70,7 @@ impl Cache {
         for item in listing {
             let item = item.map_err(failed("list", &self.directory))?;
             let Some(name) = item.file_name().to_str().map(str::to_owned) else { continue };
-            if name.starts_with(UNFINISHED) {
+            if name.starts_with(UNFINISHED) || name.starts_with(LOCK) {
                 remove_if_abandoned(&item.path());
             } else if Key::parse(&name).is_some() {
                 let seal = item.path().join("seal");
@@ -116,9 +116,9 @@ fn discard_from(directory: &Path, name: &str) -> Result<(), CacheError> {
     grave.close().map_err(failed("remove", &path))
 }
 
-/// Returns the seal of a tree: its files, except those whose names end in `unsealed`, and its disk usage in bytes.
-/// Allocated blocks count: guest memory files are mostly holes.
-pub(super) fn seal_tree(tree: &Path, unsealed: Option<&str>) -> Result<Seal, CacheError> {
+/// Returns the seal of a tree: its files and links, and its disk usage in bytes. Allocated blocks count: guest memory
+/// files are mostly holes.
+pub(super) fn seal_tree(tree: &Path, sealing: Sealing) -> Result<Seal, CacheError> {
     let mut bytes = 0_u64;
     let mut files = Vec::new();
     for item in walkdir::WalkDir::new(tree).sort_by_file_name() {
@@ -127,8 +127,13 @@ pub(super) fn seal_tree(tree: &Path, unsealed: Option<&str>) -> Result<Seal, Cac
         bytes =
             bytes.saturating_add(if metadata.is_file() { metadata.len().min(metadata.blocks() * 512) } else { 4096 });
         let path = item.path().strip_prefix(tree).unwrap_or(item.path()).to_string_lossy();
-        if metadata.is_file() && unsealed.is_none_or(|ending| !path.ends_with(ending)) {
-            files.push(SealedFile::of(&path, &metadata));
+        let is_sealed = match sealing {
+            Sealing::Contents | Sealing::Stamps => true,
+            Sealing::ContentsExcept(ending) => !path.ends_with(ending),
+        };
+        if (metadata.is_file() || metadata.is_symlink()) && is_sealed {
+            let sealed = SealedFile::of(tree, &path, sealing != Sealing::Stamps);
+            files.push(sealed.map_err(failed("seal", item.path()))?);
         }
     }
     Ok(Seal::Directory { bytes, files })

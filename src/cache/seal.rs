@@ -1,6 +1,7 @@
 //! Names of cache entries, and seals that verify their contents.
 
-use std::fs::Metadata;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -82,34 +83,118 @@ impl std::fmt::Display for Stamp {
     }
 }
 
+/// How a seal detects damage to the files of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sealing {
+    /// By their contents, which are read if their stamps have changed.
+    Contents,
+    /// Likewise, except for files whose names end in this, which the caller checks.
+    ContentsExcept(&'static str),
+    /// By their stamps only, since reading the files takes too long: every write, and every copy, is damage.
+    Stamps,
+}
+
 /// Contents of an entry's `seal`.
 pub(super) enum Seal {
     /// A file, with its stamp as text and its digest.
     File { stamp: String, digest: String },
-    /// A directory, its approximate size in bytes, and its files.
+    /// A directory, its approximate size in bytes, and its files and links.
     Directory { bytes: u64, files: Vec<SealedFile> },
 }
 
-/// A file in a directory, with properties that reveal damage without reading it. Unlike a [`Stamp`], this survives a
-/// copy of the cache that keeps times.
+/// A file or link in a directory, with properties that reveal damage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SealedFile {
+pub(crate) struct SealedFile {
     /// Path relative to the directory.
     path: String,
-    /// Size and time of the last write.
-    stamp: String,
+    /// Type and permissions.
+    mode: u32,
+    /// Length in bytes.
+    len: u64,
+    /// Times of the last write and the last inode change, in nanoseconds since the epoch. The kernel advances the second
+    /// with every write.
+    times: (i128, i128),
+    /// CRC-32 of the contents. It is only compared if the times differ; damage is not malice.
+    crc: Option<u32>,
+}
+
+/// Comparison of a file with its seal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Not written since it was sealed.
+    Unchanged,
+    /// Written, but with the same contents, such as by a copy of the cache: the seal of the new file.
+    Copied(SealedFile),
+    /// Missing, or with other contents.
+    Damaged,
 }
 
 impl SealedFile {
-    pub(super) fn of(path: &str, metadata: &Metadata) -> Self {
-        let stamp = format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec());
-        Self { path: path.to_owned(), stamp }
+    /// Seals the file at `path` below `directory`; with its contents if `reads`.
+    pub(crate) fn of(directory: &Path, path: &str, reads: bool) -> io::Result<Self> {
+        let file = directory.join(path);
+        let crc = if reads { Some(crc_of(&file)?) } else { None };
+        let stamp = Stamp::of(&fs::symlink_metadata(&file)?);
+        let mode = fs::symlink_metadata(&file)?.mode();
+        Ok(Self { path: path.to_owned(), mode, len: stamp.len, times: (stamp.mtime, stamp.ctime), crc })
     }
 
-    /// Returns true if the file below `directory` is unchanged.
-    pub(super) fn is_intact(&self, directory: &Path) -> bool {
-        let found = std::fs::symlink_metadata(directory.join(&self.path));
-        found.is_ok_and(|found| found.is_file() && Self::of(&self.path, &found) == *self)
+    /// Compares the file below `directory`.
+    pub(crate) fn check(&self, directory: &Path) -> Condition {
+        let Ok(found) = Self::of(directory, &self.path, false) else { return Condition::Damaged };
+        let found = Self { crc: self.crc, ..found };
+        if found == *self {
+            return Condition::Unchanged;
+        }
+        let is_same = (found.mode, found.len) == (self.mode, self.len)
+            && self.crc.is_some()
+            && crc_of(&directory.join(&self.path)).ok() == self.crc;
+        if is_same { Condition::Copied(found) } else { Condition::Damaged }
+    }
+
+    /// Returns the line of the file in a seal.
+    pub(crate) fn line(&self) -> String {
+        let Self { path, mode, len, times: (mtime, ctime), crc } = self;
+        let crc = crc.map_or_else(|| "-".to_owned(), |crc| format!("{crc:08x}"));
+        format!("{mode:o} {len} {mtime} {ctime} {crc}\t{path}\n")
+    }
+
+    /// Parses a line without its end.
+    fn parse(line: &str) -> Option<Self> {
+        let (stamp, path) = line.split_once('\t')?;
+        let mut words = stamp.split(' ');
+        let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+        let len = words.next()?.parse().ok()?;
+        let times = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let crc = match words.next()? {
+            "-" => None,
+            crc => Some(u32::from_str_radix(crc, 16).ok()?),
+        };
+        Some(Self { path: path.to_owned(), mode, len, times, crc })
+    }
+
+    /// Finds the line of the file with this path.
+    pub(crate) fn find(lines: &str, path: &str) -> Option<Self> {
+        let at = lines.find(&format!("\t{path}\n"))?;
+        let start = lines.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+        lines.get(start..)?.lines().next().and_then(Self::parse)
+    }
+}
+
+/// Returns the CRC-32 of a file's contents, or of a link's target.
+fn crc_of(path: &Path) -> io::Result<u32> {
+    use std::os::unix::ffi::OsStrExt as _;
+    if fs::symlink_metadata(path)?.is_symlink() {
+        return Ok(crc32fast::hash(fs::read_link(path)?.as_os_str().as_bytes()));
+    }
+    let mut file = File::open(path)?;
+    let mut crc = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(crc.finalize()),
+            count => crc.update(buffer.get(..count).unwrap_or_default()),
+        }
     }
 }
 
@@ -125,12 +210,8 @@ impl Seal {
             }
             "directory" => {
                 let (digest, bytes) = rest.split_once(' ')?;
-                let file = |line: &str| {
-                    let (stamp, path) = line.split_once('\t')?;
-                    Some(SealedFile { path: path.to_owned(), stamp: stamp.to_owned() })
-                };
                 let is_whole = hex(&Sha256::digest(files)) == digest;
-                let files = files.lines().map(file).collect::<Option<_>>().filter(|_| is_whole)?;
+                let files = files.lines().map(SealedFile::parse).collect::<Option<_>>().filter(|_| is_whole)?;
                 Some(Self::Directory { bytes: bytes.parse().ok()?, files })
             }
             _ => None,
@@ -141,7 +222,7 @@ impl Seal {
         match self {
             Self::File { stamp, digest } => format!("file {digest} {stamp}\n"),
             Self::Directory { bytes, files } => {
-                let lines = files.iter().flat_map(|file| [&file.stamp, "\t", &file.path, "\n"]).collect::<String>();
+                let lines = files.iter().map(SealedFile::line).collect::<String>();
                 format!("directory {} {bytes}\n{lines}", hex(&Sha256::digest(lines.as_bytes())))
             }
         }

@@ -100,7 +100,7 @@ impl Template {
         let platform = Platform::find(&spec.boot, kernel.arch, cache, listener)?;
         platform.check_kernel(&kernel)?;
         inputs.extend([platform.qemu.path.as_path()].into_iter().chain(platform.firmware.path()));
-        let tables = ModuleTables::default();
+        let tables = ModuleTables::in_cache(cache.clone());
         let transport = transport(&kernel, &tables, &platform);
         let cache = cache.clone();
         if let Some(error) = cache.unwritable() {

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::arch::Arch;
-use crate::cache::{Cache, CacheError, Key};
+use crate::cache::{Cache, CacheError, Key, Sealing};
 use crate::format::kernel::package::{data_member, tar_of};
 use crate::process::Process;
 use crate::process::shell::wait;
@@ -128,8 +128,9 @@ impl Fetch<'_> {
             self.cache.discard(&key)?;
         }
         // A root has too many files to seal each of them.
-        let unsealed = matches!(wanted, Packages::Root(_)).then_some("");
-        let directory = self.cache.tree::<FetchError>(&key, unsealed, |into| {
+        let is_root = matches!(wanted, Packages::Root(_));
+        let sealing = if is_root { Sealing::ContentsExcept("") } else { Sealing::Contents };
+        let directory = self.cache.tree::<FetchError>(&key, sealing, |into| {
             let mut apt = Apt::start(debian)?;
             progress(&format!("updating the package lists for {debian} (once)"));
             apt.run("apt-get", &["update"], "update the package lists")?;

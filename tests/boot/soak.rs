@@ -1,10 +1,12 @@
-//! Hundreds of warm runs, and runs that are killed at random times. `make test` runs a few of each, `make soak` many:
-//! `BOOTLING_SOAK_RUNS` and `BOOTLING_SOAK_KILLS` set the counts, `BOOTLING_SOAK_SEED` the random seed.
+//! Hundreds of warm runs, runs that are killed at random times, and runs with a damaged cache. `make test` runs a few of
+//! each, `make soak` many: `BOOTLING_SOAK_RUNS`, `BOOTLING_SOAK_KILLS` and `BOOTLING_SOAK_DAMAGES` set the counts,
+//! `BOOTLING_SOAK_SEED` the random seed.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -97,6 +99,77 @@ fn many_warm_runs_all_succeed() {
     // All runs used one snapshot.
     cache.snapshot();
     assert!(cache.unfinished().is_empty(), "{:?}", cache.unfinished());
+    assert_eq!(processes_of_cache(cache.path()), Vec::<String>::new());
+}
+
+/// Flips a bit of, truncates or removes a random file or tree of the cache, without a change of the times of the last
+/// write in half of the cases. Returns a description.
+fn damage(cache: &Path, random: &mut Random) -> String {
+    let mut pick = |all: &[PathBuf]| all[usize::try_from(random.below(all.len() as u64)).expect("small")].clone();
+    let below = |path: &Path, depth| -> Vec<PathBuf> {
+        let found = walkdir::WalkDir::new(path).min_depth(1).max_depth(depth).sort_by_file_name().into_iter();
+        found.map(|item| item.expect("listed").into_path()).collect()
+    };
+    let entries = below(cache, 1);
+    if entries.is_empty() {
+        return "nothing left".to_owned();
+    }
+    // Most files are modules in one entry, so the entry is chosen first.
+    let entry = pick(&entries);
+    let inside = below(&entry, usize::MAX);
+    let path = if inside.is_empty() { entry } else { pick(&inside) };
+    let found = fs::symlink_metadata(&path).expect("exists");
+    let keeps_time = random.below(2) == 0;
+    let done = match random.below(3) {
+        _ if found.is_dir() => {
+            fs::remove_dir_all(&path).expect("removed");
+            "removed, a tree"
+        }
+        0 => {
+            fs::remove_file(&path).expect("removed");
+            "removed"
+        }
+        1 => {
+            let file = File::options().write(true).open(&path).expect("opened");
+            file.set_len(random.below(found.len().max(1))).expect("truncated");
+            "truncated"
+        }
+        _ => {
+            let file = File::options().read(true).write(true).open(&path).expect("opened");
+            let (at, mut byte) = (random.below(found.len().max(1)), [0]);
+            let _ = file.read_at(&mut byte, at).expect("read");
+            file.write_all_at(&[byte[0] ^ (1 << random.below(8))], at).expect("written");
+            "flipped"
+        }
+    };
+    if keeps_time && let Ok(file) = File::options().write(true).open(&path) {
+        file.set_modified(found.modified().expect("a time")).expect("set");
+    }
+    format!("{} {done}{}", path.display(), if keeps_time { ", same time" } else { "" })
+}
+
+#[test]
+fn random_damage_to_the_cache_loses_no_run() {
+    /// Number of damages before each run.
+    const EACH: u64 = 5;
+    let Some(cache) = OwnCache::new(Kernel::Cloud612, "random_damage_to_the_cache_loses_no_run") else { return };
+    let line = "read it; echo \"$it $(cat /sys/module/dm_mod/initstate)\"; exit 7";
+    let run = |said: &[String]| {
+        let program = cache.program().stdin("in\n").args(["--kmod", "dm_mod", "--run", line]);
+        let done = program.done();
+        let is_right = done.status == Some(7) && done.text() == "in live\n";
+        assert!(is_right, "{said:#?}\n{:?} {:?}\n{}", done.status, done.text(), done.stderr);
+        done.stderr
+    };
+    run(&[]);
+    let mut random = Random::new();
+    let (damages, mut retries) = (number("BOOTLING_SOAK_DAMAGES", 60), 0);
+    let start = Instant::now();
+    for _ in 0..damages.div_ceil(EACH) {
+        let said: Vec<String> = (0..EACH).map(|_| damage(cache.path(), &mut random)).collect();
+        retries += u32::from(run(&said).contains("making an entry of the cache again"));
+    }
+    tell(&format!("{damages} damages, 0 runs lost, {retries} retries, {:?}", start.elapsed()));
     assert_eq!(processes_of_cache(cache.path()), Vec::<String>::new());
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::migrate::{self, SnapshotError};
 use super::store::{self, About, KernelFile, RAM, STATE};
 use super::{Age, Snapshot, Snapshots, memory};
-use crate::cache::{Cache, CacheError, Key};
+use crate::cache::{Cache, CacheError, Key, Sealing};
 use crate::format::protocol::frame::Failure;
 use crate::format::protocol::window::MAGIC;
 use crate::guest::conversation::Conversation;
@@ -149,7 +149,7 @@ impl Base {
                 Some(signal) => Err(interrupted(signal)),
             }
         };
-        let made = cache.lasting().tree_after::<NotWarm>(key, None, &mut wait, |directory| {
+        let made = cache.lasting().tree_after::<NotWarm>(key, Sealing::Stamps, &mut wait, |directory| {
             let (conversation, listener) = &mut *ours.borrow_mut();
             listener.note("booting a guest for the snapshot (once)");
             let (ready, kept) = self.boot_and_save(directory, payload, conversation)?;

@@ -210,7 +210,7 @@ fn in_memory(ram: File) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::{About, KernelFile, RAM, STATE, Snapshots, describe};
-    use crate::cache::{Cache, CacheError, Key};
+    use crate::cache::{Cache, CacheError, Key, Sealing};
     use std::fs;
     use std::path::Path;
 
@@ -233,7 +233,7 @@ mod tests {
             let kernel = dir.path().join(name);
             fs::write(&kernel, "kernel").expect("written");
             let key = Key::of("test", &[name.as_bytes()]);
-            let made = cache.tree::<CacheError>(&key, None, |directory| {
+            let made = cache.tree::<CacheError>(&key, Sealing::Stamps, |directory| {
                 for file in [RAM, STATE] {
                     fs::write(directory.join(file), "x").expect("written");
                 }

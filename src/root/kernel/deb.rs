@@ -1,16 +1,15 @@
 //! Kernels from Debian packages. A package is unpacked once into the cache, without dpkg, and its modules are indexed.
 //!
 //! depmod did not run on an unpacked package, so this module generates its tables (see `modules::depmod`). A record
-//! beside the files describes the image, and a stamp file lists the size and the modification time of each module, so
-//! that damage is detected before a guest uses the files.
+//! beside the files describes the image, and a stamp file has the seal of each module, so that damage is
+//! detected before a guest uses the files.
 
-use std::fmt::Write as _;
 use std::fs::{self, File, Metadata};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::unpack::{STAMPS, Unpacked, stamp, unpack};
 use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, ikconfig, image};
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, SealedFile, Sealing};
 use crate::format::kernel::package::{data_member, tar_of};
 use crate::root::modules::depmod::Tables;
 use crate::root::modules::scan::Scanned;
@@ -62,7 +61,7 @@ pub(super) fn find(
             unpack_package(&file, &metadata, &path, directory)
         };
         // Each module is checked when it is used, see STAMPS.
-        let directory = cache.tree(&key, Some(".ko"), made)?;
+        let directory = cache.tree(&key, Sealing::ContentsExcept(".ko"), made)?;
         if let Some(mut kernel) = read_record(&directory, origin)? {
             if kernel.config.is_none() {
                 kernel.config = ikconfig::find(&kernel, cache)?;
@@ -164,12 +163,9 @@ fn index(directory: &Path, modules: &[Scanned]) -> std::io::Result<()> {
     for (name, text) in Tables::of(modules).files() {
         fs::write(directory.join(name), text)?;
     }
-    // Lookups match a line including the line breaks around it, so the file starts with one.
-    let mut stamps = String::from("\n");
+    let mut stamps = String::new();
     for module in modules {
-        let file: PathBuf = directory.join(&module.path);
-        // Writing to a String cannot fail.
-        let _ = writeln!(stamps, "{} {}", module.path, stamp(&fs::metadata(file)?));
+        stamps.push_str(&SealedFile::of(directory, &module.path, true)?.line());
     }
     fs::write(directory.join(STAMPS), stamps)
 }

@@ -482,16 +482,20 @@ mod tests {
         }
     }
 
-    /// Damages a file or directory of the cache, later than it was made. Returns a description.
+    /// Damages a file or directory of the cache; of half of the files, the time of the last write stays. Returns a
+    /// description.
     fn damage(cache: &Path, numbers: &mut Numbers) -> String {
         let all = walkdir::WalkDir::new(cache).min_depth(1).sort_by_file_name().into_iter();
         let all: Vec<_> = all.map(|item| item.expect("listed").path().to_owned()).collect();
         let path = &all[numbers.below(all.len())];
-        let later = SystemTime::now() + Duration::from_secs(1 + numbers.below(1000) as u64);
         if path.is_dir() {
             fs::remove_dir_all(path).expect("removed");
             return format!("{} removed", path.display());
         }
+        let later = match numbers.below(2) {
+            0 => fs::metadata(path).and_then(|found| found.modified()).expect("a time"),
+            _ => SystemTime::now() + Duration::from_secs(1 + numbers.below(1000) as u64),
+        };
         let len = fs::metadata(path).expect("metadata").len();
         match numbers.below(3) {
             0 => fs::remove_file(path).expect("removed"),

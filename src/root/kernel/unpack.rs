@@ -22,7 +22,7 @@ use crate::format::kernel::release::is_release;
 use crate::format::modules::name;
 use crate::root::modules::scan::Scanned;
 
-/// File beside the modules of an unpacked package in the cache: path, size and mtime of each module, one per line.
+/// File beside the modules of an unpacked package in the cache: the seal of each module, one per line.
 pub(crate) const STAMPS: &str = "modules.stamps";
 
 /// Limit of the number of archive entries. Debian's kernel packages have about 5,000.
@@ -265,7 +265,7 @@ fn normal(path: &[u8]) -> io::Result<Option<String>> {
     Ok(String::from_utf8(parts.join(&b'/')).ok())
 }
 
-/// Returns the file stamp in `modules.stamps`: size and mtime.
+/// Returns the file stamp of an image: size and mtime.
 pub(crate) fn stamp(metadata: &std::fs::Metadata) -> String {
     format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }

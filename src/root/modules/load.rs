@@ -9,12 +9,13 @@ use super::error::ModuleError;
 use super::index::Index;
 use super::order::{Found, Need, Order, Step};
 use super::scan::read_module;
+use crate::cache::{Condition, SealedFile};
 use crate::format::archive_path::ArchivePath;
 use crate::format::modules::modinfo::Modinfo;
 use crate::format::modules::name;
 use crate::root::directory::Root;
 use crate::root::fact::{Content, Fact, Node, Why};
-use crate::root::kernel::unpack::{STAMPS, stamp};
+use crate::root::kernel::unpack::STAMPS;
 use crate::root::kernel::{Kernel, ModuleDir};
 
 /// Result of the resolution.
@@ -187,7 +188,7 @@ impl Sources<'_> {
         Ok(Item { step, path: name::uncompressed(&path).to_owned(), host, loaded })
     }
 
-    /// Checks that modules in the cache are unchanged, by their file stamps.
+    /// Checks that modules in the cache are unchanged, by their seals.
     fn check_stamps(&self, items: &[Item]) -> Result<(), ModuleError> {
         let Some(dir) = &self.kernel.modules else { return Ok(()) };
         let stamps = dir.host.join(STAMPS);
@@ -197,8 +198,8 @@ impl Sources<'_> {
         let text = super::error::read_text(&stamps, 64 << 20)?;
         for item in items {
             let Some(path) = item.host.strip_prefix(&dir.host).ok().and_then(Path::to_str) else { continue };
-            let found = std::fs::metadata(&item.host).ok();
-            if !found.is_some_and(|found| text.contains(&format!("\n{path} {}\n", stamp(&found)))) {
+            let sealed = SealedFile::find(&text, path);
+            if sealed.is_none_or(|sealed| sealed.check(&dir.host) == Condition::Damaged) {
                 return Err(ModuleError::Damaged { path: item.host.clone() });
             }
         }

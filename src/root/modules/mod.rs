@@ -56,7 +56,7 @@ pub(crate) const CHANNEL_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
 /// Opens the cache, if it is needed.
 type GetCache<'a> = &'a dyn Fn() -> Result<Cache, ModuleError>;
 
-/// Resolves the available `channel` modules, followed by `requests`, with the user's cache. `tables` are the kernel's.
+/// Resolves the available `channel` modules, followed by `requests`. `tables` are the kernel's, with their cache.
 pub(crate) fn resolve(
     root: &Root,
     kernel: &Kernel,
@@ -64,7 +64,7 @@ pub(crate) fn resolve(
     requests: &[ModuleRequest],
     channel: &[&str],
 ) -> Result<Modules, ModuleError> {
-    ModuleQuery { root, kernel, requests, channel, cache: &users_cache }.renewing(tables)
+    ModuleQuery { root, kernel, requests, channel, cache: &|| tables.cache() }.renewing(tables)
 }
 
 /// Like [`resolve`], for a request of a guest: a name or an alias, never a file of the host.
@@ -91,10 +91,6 @@ pub fn resolve_with(
     cache: &dyn Fn() -> Result<Cache, ModuleError>,
 ) -> Result<Modules, ModuleError> {
     ModuleQuery { root, kernel, requests, channel, cache }.renewing(&ModuleTables::default())
-}
-
-fn users_cache() -> Result<Cache, ModuleError> {
-    Ok(Cache::open()?)
 }
 
 /// Input of the resolution.
@@ -177,7 +173,8 @@ pub(crate) fn channel_modules(kernel: &Kernel, tables: &ModuleTables) -> Channel
         return ChannelDriver::Builtin;
     }
     // Unreadable tables count as no modules here. The error is reported when the user requests a module.
-    let Ok(TablesRead { index, builtin, .. }) = tables.read(kernel, &users_cache) else { return ChannelDriver::Absent };
+    let read = tables.read(kernel, &|| tables.cache());
+    let Ok(TablesRead { index, builtin, .. }) = read else { return ChannelDriver::Absent };
     if CHANNEL_MODULES.iter().all(|name| builtin.has(name)) {
         return ChannelDriver::Builtin;
     }

@@ -8,12 +8,16 @@ use super::builtin::Builtin;
 use super::depmod::Tables;
 use super::index::Index;
 use super::{error::ModuleError, scan};
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Sealing};
 use crate::root::kernel::{Kernel, ModuleDir, ModuleLayout};
 
 /// Module tables of one kernel. Read on first use, then kept, since a run needs them several times.
 #[derive(Debug, Default)]
-pub(crate) struct ModuleTables(OnceLock<TablesRead>);
+pub(crate) struct ModuleTables {
+    read: OnceLock<TablesRead>,
+    /// The cache for generated tables and unpacked packages; `None`: see [`Cache::open`].
+    cache: Option<Cache>,
+}
 
 /// Contents of the tables.
 #[derive(Debug)]
@@ -27,13 +31,23 @@ pub(super) struct TablesRead {
 }
 
 impl ModuleTables {
+    /// Returns tables that are generated in this cache, if necessary.
+    pub(crate) fn in_cache(cache: Cache) -> Self {
+        Self { read: OnceLock::new(), cache: Some(cache) }
+    }
+
+    /// Opens the cache.
+    pub(super) fn cache(&self) -> Result<Cache, ModuleError> {
+        Ok(self.cache.clone().map_or_else(Cache::open, Ok)?)
+    }
+
     /// Returns the tables of this kernel. Errors are not kept: the next call tries again.
     pub(super) fn read(
         &self,
         kernel: &Kernel,
         cache: &dyn Fn() -> Result<Cache, ModuleError>,
     ) -> Result<&TablesRead, ModuleError> {
-        if let Some(read) = self.0.get() {
+        if let Some(read) = self.read.get() {
             return Ok(read);
         }
         let mut notes = Vec::new();
@@ -41,7 +55,7 @@ impl ModuleTables {
             Some(dir) => (Some(open(dir, cache, &mut notes)?), Builtin::read(&dir.host)?),
             None => (None, Builtin::default()),
         };
-        Ok(self.0.get_or_init(|| TablesRead { index, builtin, notes }))
+        Ok(self.read.get_or_init(|| TablesRead { index, builtin, notes }))
     }
 }
 
@@ -70,7 +84,7 @@ fn open(
     };
     let print = scan::fingerprint(&dir.host, &paths);
     let key = Key::of("modules 1", &[dir.host.as_os_str().as_bytes(), print.as_bytes()]);
-    let tables = cache.tree::<ModuleError>(&key, None, |directory| {
+    let tables = cache.tree::<ModuleError>(&key, Sealing::Contents, |directory| {
         let tables = Tables::of(&scan::scan(&dir.host, &paths)?);
         for (name, text) in tables.files() {
             let path = directory.join(name);

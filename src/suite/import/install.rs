@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::{ImportError, shell};
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Sealing};
 use crate::process::shell::{Build, Built};
 use crate::process::signals::Signals;
 
@@ -51,7 +51,7 @@ pub fn install(tree: &Path, collections: &[String], cache: &Cache, shows_output:
     let key = Key::of(KIND, &[tree.as_os_str().as_encoded_bytes(), collections.join(" ").as_bytes()]);
     // make finds out what has changed.
     cache.discard(&key)?;
-    cache.tree(&key, None, |into| {
+    cache.tree(&key, Sealing::Contents, |into| {
         let mut signals = Signals::catch().map_err(failed)?;
         let log = if shows_output { None } else { Some(tempfile::tempfile().map_err(failed)?) };
         let line = OsString::from(command(&tree, into, collections));
