@@ -1,4 +1,4 @@
-# A smaller boot sector code, for a message that does not fit behind stub.S: long text that does not compress, or bytes
+# A smaller boot sector code, for a message that does not fit after stub.S: long text that does not compress, or bytes
 # that its format cannot hold. Like the code of byebyebios, it writes each byte to the screen and to the first serial
 # port, so firmware that mirrors the screen shows it twice there.
 #
