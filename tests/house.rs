@@ -16,8 +16,12 @@ const MOST_LINES: usize = 400;
 const MARKERS_PER_HUNDRED: f64 = 0.3;
 /// Marker words of unidiomatic English. Each is an ordinary word, but a high density indicates prose to rewrite.
 const MARKERS: &str = r"(?i)\b(told|tells|tell of|nobody|somebody|whoever|anybody|everybody|in vain|goes on|go on|came of|comes of|is wanted|are wanted|stands|stand behind|behind it|of its own|of one's own|theirs|ours|as it stands|is none|it is no|there is no such|lest|at once|one's|whatever it is|what is so|for people|beforehand|thereby|wherever it|of what it)\b";
+/// Start of a doc comment that is a bare relative clause, or that continues the comment above: a doc comment starts with what
+/// the item is or does.
+const CLAUSES: &str =
+    r"(?m)^\s*//[/!] (?:What|Why|Which|Who|Where|And|Nor|How (?:long|much|many|often|it|a|an|the))\b.*$";
 /// Names of items and modules that are too vague.
-const BANNED: &str = r"(?m)\b(?:fn|struct|enum|trait|mod|type|const|static) (Told|Teller|Talker|Talk|Again|Brought|Stay|Waits|Ground|Deed|Wanted|ours|theirs|alone|left|told|tell|tells|asking|look|poke|shake|again|somehow|misc|util|utils|helpers|common)\b";
+const BANNED: &str = r"(?m)\b(?:fn|struct|enum|trait|mod|type|const|static) (Told|Teller|Talker|Talk|Again|Brought|Stay|Waits|Ground|Deed|Wanted|Inquest|Nonsense|Nobody|ours|theirs|alone|left|told|said|says|goes_on|tell|tells|asking|look|poke|shake|again|somehow|misc|util|utils|helpers|common)\b";
 
 /// Returns the violations in one Rust file.
 fn complaints(path: &Path, text: &str) -> Vec<String> {
@@ -146,6 +150,26 @@ fn comments_and_strings_have_few_marker_words() {
         worst.iter().take(20).map(|(path, (hits, _))| format!("{hits} {}", path.display())).collect();
     assert!(density <= MARKERS_PER_HUNDRED, "{density:.2} marker words per 100 lines:\n{}", list.join("\n"));
     assert_eq!(markers("// it is told\nlet x = \"nobody stands\"; // fine\nlet y = 1;\n"), (3, 2));
+}
+
+#[test]
+fn no_doc_comment_is_a_relative_clause() {
+    let clauses = Regex::new(CLAUSES).expect("a regular expression");
+    let found: Vec<String> = ["src", "stubs"]
+        .into_iter()
+        .flat_map(sources::below)
+        .flat_map(|file| {
+            let lines = clauses.find_iter(&file.text).map(|line| line.as_str().trim().to_owned());
+            lines.map(|line| format!("{}: {line}", file.path.display())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    for bad in ["/// What is run.", "    /// How long a guest may take.", "//! And in all."] {
+        assert!(clauses.is_match(bad), "{bad}");
+    }
+    for good in ["/// Whatsit.", "/// How to read it.", "let x; // What now", "/// Reason why it failed."] {
+        assert!(!clauses.is_match(good), "{good}");
+    }
 }
 
 #[test]

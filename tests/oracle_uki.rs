@@ -274,9 +274,9 @@ fn every_kind_of_key_is_read_or_refused_with_the_reason() {
     }
     assert!(ec_key.exists() && ec_cert.exists());
     let signer = read("us.key", "us.crt").expect("a signer");
-    assert_eq!(signer.untimely(std::time::SystemTime::now()), None);
+    assert_eq!(signer.validity_note(std::time::SystemTime::now()), None);
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3 * 86_400);
-    let note = signer.untimely(later).expect("expired");
+    let note = signer.validity_note(later).expect("expired");
     assert_eq!(note, "the certificate of CN=bootling test us has expired; firmware ignores this");
 }
 

@@ -27,7 +27,7 @@ impl Cache {
         }
         let claim = match self.claim(key, wait)? {
             Ok(claim) => claim,
-            Err(error) => match self.stand_in() {
+            Err(error) => match self.in_temporary_directory() {
                 Some(cache) => return cache.entry(key, wait, make),
                 None => return Err(error.into()),
             },
@@ -89,7 +89,7 @@ impl Cache {
     }
 
     /// Returns a cache in the temporary directory.
-    fn stand_in(&self) -> Option<Self> {
+    fn in_temporary_directory(&self) -> Option<Self> {
         let directory = self.spare.as_ref()?.directory().ok()?.to_owned();
         Some(Self { directory, limit: u64::MAX, unmade: None, spare: None, damaged: Arc::default() })
     }

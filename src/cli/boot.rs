@@ -277,9 +277,9 @@ impl BootDiskArgs {
         let expectations = Expectations::new(self.expect.clone(), self.expect_screen.clone(), self.reject.clone());
         let has_screen = self.vga != VgaArg::None;
         let picture = self.screenshot.is_some() || (has_screen && self.hangs.keeps());
-        let last_look = ScreenRequest { text: self.screen_text, picture };
+        let last_screen = ScreenRequest { text: self.screen_text, picture };
         let foreground = match self.quiet {
-            true => Foreground::Nobody,
+            true => Foreground::None,
             // Keys typed ahead would interrupt a boot loader.
             false if std::io::stdin().is_terminal() => Foreground::Console,
             false => Foreground::Viewer,
@@ -291,7 +291,7 @@ impl BootDiskArgs {
                 foreground: Some(foreground),
                 shown_on: if self.json_on_stdout() { ShownOn::Stderr } else { ShownOn::Stdout },
             },
-            watch: Some(Watch { expectations, last_look, restarts: self.restarts, linger: Duration::ZERO }),
+            watch: Some(Watch { expectations, last_screen, restarts: self.restarts, linger: Duration::ZERO }),
             evidence: self.hangs.evidence()?,
             quiet: self.quiet,
             ..RunOptions::default()

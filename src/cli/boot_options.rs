@@ -110,7 +110,7 @@ pub(crate) enum AccelArg {
 
 impl AccelArg {
     /// Returns the corresponding accelerator choice.
-    pub(crate) const fn meant(self) -> Accel {
+    pub(crate) const fn accel(self) -> Accel {
         match self {
             Self::Auto => Accel::Auto,
             Self::Kvm => Accel::Kvm,
@@ -125,7 +125,7 @@ impl MachineArgs {
         BootSpec {
             arch: None,
             qemu: self.qemu.clone(),
-            accel: self.accel.meant(),
+            accel: self.accel.accel(),
             machine: self.machine.clone(),
             cpu: self.cpu.clone(),
             smp: self.smp.clone(),

@@ -84,7 +84,7 @@ pub(crate) struct Request<'a> {
     /// Compression.
     pub compression: Compression,
     /// Action.
-    pub deed: Action<'a>,
+    pub action: Action<'a>,
     /// True to print notes and statistics.
     pub verbose: bool,
     /// True to also list the contents when writing.
@@ -107,7 +107,7 @@ pub(crate) enum Action<'a> {
 /// Runs the verb.
 pub(crate) fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
     let what = args.initrd.run.clone().map_or(RunWhat::Shell, RunWhat::Line);
-    let deed = match (&args.why, &args.output) {
+    let action = match (&args.why, &args.output) {
         (Some(path), _) => Action::Why(path),
         (None, Some(path)) => Action::Write(path),
         (None, None) => Action::List,
@@ -117,7 +117,7 @@ pub(crate) fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
         kernel: args.initrd.kernel(),
         block_devices: None,
         compression: args.compress,
-        deed,
+        action,
         verbose: args.verbose,
         list: false,
         start,
@@ -141,7 +141,7 @@ pub(crate) fn make(request: &Request<'_>) -> anyhow::Result<u8> {
         }
     }
     let mut out = output::stdout();
-    match request.deed {
+    match request.action {
         Action::Why(path) => explain::why(&plan, &ArchivePath::new(path), &mut out)?,
         Action::List => explain::list(&plan.check(Purpose::Image)?, &mut out)?,
         Action::Write(path) => {

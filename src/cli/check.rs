@@ -14,7 +14,7 @@ use super::output;
 use super::proof::{Claims, Ending, Message, Proven, first_words, prove};
 use bootling::disk::check::{Severity, check_file, rules};
 use bootling::disk::opened::{Opened, open};
-use bootling::format::bootsector::{Found, decode_message, recognise};
+use bootling::format::bootsector::{Found, decode_message, recognize};
 use bootling::format::mbr::Mbr;
 use bootling::format::{Guid, Medium, SectorSize, gpt};
 use bootling::qemu::spec::FirmwareRef;
@@ -144,10 +144,12 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
         other_sector: both.then_some(SectorSize::S4096),
         message: match decode_message(&mbr.boot_area()).filter(|_| boots_by_bios) {
             Some(message) => Message::Said(message),
-            None if boots_by_bios && for_uefi => match recognise(&mbr.boot_code) {
+            None if boots_by_bios && for_uefi => match recognize(&mbr.boot_code) {
                 // A BIOS boot loader is installed, so no message is required.
                 Found::Loader(name) => Message::Loader(name),
-                found @ (Found::Nothing | Found::Ours | Found::Byebyebios | Found::Unknown) => Message::Missing(found),
+                found @ (Found::Nothing | Found::Bootling | Found::Byebyebios | Found::Unknown) => {
+                    Message::Missing(found)
+                }
             },
             None => Message::NotNeeded,
         },

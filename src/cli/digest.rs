@@ -12,7 +12,7 @@ use sha2::{Sha256, Sha384, Sha512};
 use super::output;
 use bootling::disk::signing::attached;
 use bootling::format::measure::hex;
-use bootling::format::pe::pkcs7::speaks_of;
+use bootling::format::pe::pkcs7::contains_digest;
 use bootling::format::pe::{Certificates, Digested, Pe, PeError, Tail, attach, digest};
 use bootling::format::uki::{StubInfo, UkiSection};
 use bootling::initrd::explain::Printable;
@@ -150,7 +150,7 @@ fn report(program: &Program, args: &DigestArgs) -> anyhow::Result<Report> {
         offset: section.raw_offset,
         address: section.address,
         measured: UkiSection::named(&section.name())
-            .is_some_and(|known| known.measured() && stub.knows.contains(&known)),
+            .is_some_and(|known| known.measured() && stub.sections.contains(&known)),
     };
     Ok(Report {
         file: args.file.clone(),
@@ -159,10 +159,10 @@ fn report(program: &Program, args: &DigestArgs) -> anyhow::Result<Report> {
         sha384: hex(&program.digest(Hash::Sha384)?.digest),
         sha512: hex(&program.digest(Hash::Sha512)?.digest),
         padding: sha256.padding,
-        signatures: signatures.pkcs7.iter().map(|pkcs7| speaks_of(pkcs7, &sha256.digest)).collect(),
+        signatures: signatures.pkcs7.iter().map(|pkcs7| contains_digest(pkcs7, &sha256.digest)).collect(),
         sections: pe.sections.iter().map(section).collect(),
         sha256: hex(&sha256.digest),
-        stub: stub.says,
+        stub: stub.identity,
     })
 }
 
@@ -181,7 +181,7 @@ fn sign(program: &Program, file: &Path, signature: &Path, output: &Path) -> anyh
         return Err(output::advise(error, "convert a PEM file with: openssl pkcs7 -in SIG.pem -outform DER -out SIG"))
             .with_context(doing);
     }
-    if !speaks_of(&pkcs7, &digested.digest) {
+    if !contains_digest(&pkcs7, &digested.digest) {
         let error =
             anyhow!("the signature belongs to another file: it does not contain the digest {}", hex(&digested.digest));
         return Err(error).with_context(doing);

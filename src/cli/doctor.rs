@@ -136,11 +136,11 @@ fn busybox(root: &Root, arch: Arch) -> Result<String, UserlandError> {
 }
 
 fn print(out: &mut impl Write, finding: &Finding) -> std::io::Result<()> {
-    let (word, colour) = match (finding.works, finding.needed) {
+    let (word, color) = match (finding.works, finding.needed) {
         (true, _) => ("ok", AnsiColor::Green),
         (false, true) => ("missing", AnsiColor::Red),
         (false, false) => ("without", AnsiColor::Yellow),
     };
-    let style = Style::new().bold().fg_color(Some(colour.into()));
+    let style = Style::new().bold().fg_color(Some(color.into()));
     writeln!(out, "{style}{word:<8}{style:#}{:<8}  {}", finding.what, finding.detail)
 }

@@ -18,7 +18,7 @@ const FINDINGS: usize = 10;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Health")]
 pub(crate) struct HealthArgs {
-    /// What to do if the kernel reports problems (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockup,
+    /// Effect of problems that the kernel reports (panic, oops, BUG, WARNING, sanitizers, lockdep, RCU stall, lockup,
     /// hung task, OOM kill, new taint): `fail` (exit with 121 even if the command succeeds), `warn` (report them;
     /// default) or `ignore`. For a bundle, the recorded setting applies unless this option is on the command line.
     #[arg(long, value_enum, value_name = "WHAT", env = "BOOTLING_HEALTH")]
@@ -49,7 +49,7 @@ pub(crate) enum PolicyArg {
 
 impl PolicyArg {
     /// Returns the corresponding policy.
-    pub(crate) const fn meant(self) -> Policy {
+    pub(crate) const fn policy(self) -> Policy {
         match self {
             Self::Fail => Policy::Fail,
             Self::Warn => Policy::Warn,
@@ -61,7 +61,7 @@ impl PolicyArg {
 impl HealthArgs {
     /// Returns the health specification.
     pub(crate) fn spec(&self) -> HealthSpec {
-        let policy = self.health.map_or_else(Policy::default, PolicyArg::meant);
+        let policy = self.health.map_or_else(Policy::default, PolicyArg::policy);
         HealthSpec {
             policy,
             allow: self.health_allow.clone(),
@@ -74,7 +74,7 @@ impl HealthArgs {
     pub(crate) fn on_top_of(&self, recorded: HealthSpec, typed: &TypedIds) -> HealthSpec {
         let typed = self.health.filter(|_| typed.has("health"));
         HealthSpec {
-            policy: typed.map_or(recorded.policy, PolicyArg::meant),
+            policy: typed.map_or(recorded.policy, PolicyArg::policy),
             allow: [recorded.allow, self.health_allow.clone()].concat(),
             deny: [recorded.deny, self.health_deny.clone()].concat(),
             fail_on: [recorded.fail_on, self.fail_on.clone()].concat(),
@@ -85,15 +85,15 @@ impl HealthArgs {
 /// Formats one line per finding, and the finding's log lines if `verbose` or if it failed the run. Omits a finding that
 /// the verdict already reports (a panic).
 pub(crate) fn format_findings(outcome: &Outcome, findings: &[Finding], verbose: bool) -> String {
-    let is_told = |finding: &&Finding| match outcome {
+    let is_reported = |finding: &&Finding| match outcome {
         Outcome::Panic { .. } => finding.kind != Kind::Panic,
         _ => true,
     };
     let bold = Style::new().bold().fg_color(Some(AnsiColor::Yellow.into()));
     let dim = Style::new().dimmed();
     let mut text = String::new();
-    let told: Vec<&Finding> = findings.iter().filter(is_told).collect();
-    for finding in told.iter().take(FINDINGS) {
+    let reported: Vec<&Finding> = findings.iter().filter(is_reported).collect();
+    for finding in reported.iter().take(FINDINGS) {
         let decided = match outcome {
             Outcome::Unhealthy { what, .. } => *what == finding.to_string(),
             Outcome::KernelCrashed { what, .. } => *what == finding.title,
@@ -112,7 +112,7 @@ pub(crate) fn format_findings(outcome: &Outcome, findings: &[Finding], verbose: 
             }
         }
     }
-    if let Some(more @ 1..) = told.len().checked_sub(FINDINGS) {
+    if let Some(more @ 1..) = reported.len().checked_sub(FINDINGS) {
         let _ = writeln!(text, "{bold}bootling: and {more} more findings; --json has them{bold:#}");
     }
     text
@@ -131,20 +131,20 @@ mod tests {
     #[test]
     fn the_deciding_finding_is_shown_with_its_lines_and_others_in_one_line() {
         let findings = [finding(Kind::Warning, "WARNING: a"), finding(Kind::Leaked, "sleep (12)")];
-        let told = format_findings(&Outcome::Exited { status: 0 }, &findings, false);
-        let plain = anstream::adapter::strip_str(&told).to_string();
+        let reported = format_findings(&Outcome::Exited { status: 0 }, &findings, false);
+        let plain = anstream::adapter::strip_str(&reported).to_string();
         assert_eq!(
             plain,
             "bootling: the kernel warned: WARNING: a\nbootling: the command left processes behind: sleep (12)\n"
         );
         let unhealthy = Outcome::Unhealthy { what: findings[0].to_string(), early: false };
-        let told = format_findings(&unhealthy, &findings, false);
-        let plain = anstream::adapter::strip_str(&told).to_string();
+        let reported = format_findings(&unhealthy, &findings, false);
+        let plain = anstream::adapter::strip_str(&reported).to_string();
         assert_eq!(plain, "  | cut here\n  | WARNING: a\nbootling: the command left processes behind: sleep (12)\n");
         let panic = [finding(Kind::Panic, "Kernel panic - not syncing: x")];
         assert_eq!(format_findings(&Outcome::Panic { line: String::new() }, &panic, true), "");
         let many = vec![finding(Kind::Warning, "WARNING: a"); 12];
-        let told = format_findings(&Outcome::Exited { status: 1 }, &many, false);
-        assert!(told.contains("and 2 more findings"), "{told}");
+        let reported = format_findings(&Outcome::Exited { status: 1 }, &many, false);
+        assert!(reported.contains("and 2 more findings"), "{reported}");
     }
 }

@@ -167,7 +167,7 @@ pub(crate) fn run(args: MakeTinyImage, start: Instant) -> anyhow::Result<u8> {
         kernel: image.kernel,
         block_devices: image.block_devices,
         compression: Compression::None,
-        deed: Action::Write(&image.output),
+        action: Action::Write(&image.output),
         verbose: image.verbose,
         list: image.verbose,
         start,

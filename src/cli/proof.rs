@@ -205,7 +205,7 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     });
     let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
     if let Message::Missing(found) = &claims.message {
-        let says = format!("no message: found {found}{}", if *found == Found::Ours { ", damaged" } else { "" });
+        let says = format!("no message: found {found}{}", if *found == Found::Bootling { ", damaged" } else { "" });
         proofs.insert(0, Proof { what: "BIOS", holds: false, says, took_ms: 0 });
     }
     let start = Instant::now();
@@ -261,7 +261,7 @@ fn try_out(
         }
     };
     let linger = if trial.is_uefi() || trial == Trial::Loader { Duration::ZERO } else { LINGER };
-    let last_look = ScreenRequest { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
+    let last_screen = ScreenRequest { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
     let booting = || format!("failed to boot {} ({})", claims.image.display(), trial.what());
     let mut signals = Signals::catch().context("failed to catch signals")?;
     // Signals that arrived before `Signals::catch` do not end this guest.
@@ -275,8 +275,8 @@ fn try_out(
             hang_report: TimeLimit::None,
             ..Limits::default()
         },
-        streams: Streams::Memory { stdin: Vec::new(), limit: 0, foreground: Some(Foreground::Nobody) },
-        watch: Some(Watch { expectations, last_look, restarts: 2, linger }),
+        streams: Streams::Memory { stdin: Vec::new(), limit: 0, foreground: Some(Foreground::None) },
+        watch: Some(Watch { expectations, last_screen, restarts: 2, linger }),
         signals: Some(&mut signals),
         ..RunOptions::default()
     };
@@ -290,13 +290,13 @@ fn try_out(
     console.as_file().take(CONSOLE_BYTES).read_to_end(&mut text).context("failed to read the console")?;
     let lines = terminal_text::lines(&text);
     let (holds, says) = match (trial, &outcome, expected) {
-        (Trial::Uefi | Trial::OtherUefi, Outcome::Expected { line }, _) => claims.ending.says(line),
+        (Trial::Uefi | Trial::OtherUefi, Outcome::Expected { line }, _) => claims.ending.judge_line(line),
         (Trial::Loader, Outcome::Expected { line }, _) => (true, format!("the boot loader started: {line}")),
         (Trial::Vga | Trial::Mirrored | Trial::NoVga, Outcome::Expected { .. }, Some(message)) => {
-            message.judge(&lines, transcript.screen.text.as_deref().filter(|_| last_look.text))
+            message.judge(&lines, transcript.screen.text.as_deref().filter(|_| last_screen.text))
         }
         (Trial::Uefi | Trial::OtherUefi, ..) => {
-            (false, format!("{}; expected {}", not_met(&outcome, &transcript), claims.ending.wants()))
+            (false, format!("{}; expected {}", not_met(&outcome, &transcript), claims.ending.expected_text()))
         }
         _ => (false, not_met(&outcome, &transcript)),
     };

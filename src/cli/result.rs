@@ -30,12 +30,12 @@ pub(crate) fn format_result(RunResult { outcome, transcript, .. }: &RunResult, m
             let _ = writeln!(text, "{dim}  | {line}{dim:#}");
         }
     };
-    let qemu_refused = matches!(outcome, Outcome::CouldNotTest { .. }) && !transcript.guest_lived();
-    if !outcome.wants_console() || qemu_refused {
+    let qemu_refused = matches!(outcome, Outcome::CouldNotTest { .. }) && !transcript.showed_activity();
+    if !outcome.needs_console() || qemu_refused {
         return text;
     }
-    if !transcript.qemu_said.is_empty() {
-        lines("Output of QEMU:", &transcript.qemu_said);
+    if !transcript.qemu_output.is_empty() {
+        lines("Output of QEMU:", &transcript.qemu_output);
     }
     match more {
         _ if transcript.console_tail.is_empty() => lines(empty(transcript), &[]),

@@ -24,7 +24,7 @@ impl SignOptions {
     pub(crate) fn signer(&self) -> anyhow::Result<Option<Signer>> {
         let (Some(key), Some(certificate)) = (&self.sign_key, &self.sign_cert) else { return Ok(None) };
         let signer = Signer::read(key, certificate).map_err(output::advised)?;
-        if let Some(note) = signer.untimely(SystemTime::now()) {
+        if let Some(note) = signer.validity_note(SystemTime::now()) {
             output::note(&note);
         }
         Ok(Some(signer))

@@ -102,7 +102,7 @@ pub fn measure(file: &(impl Medium + ?Sized)) -> Result<Measured, PeError> {
     }
     Ok(Measured {
         authenticode: hex(&digest::<Sha256>(&image.pe, file, Tail::Padded)?.digest),
-        stub: image.stub.says,
+        stub: image.stub.identity,
         sections,
         pcrs,
     })
@@ -118,7 +118,7 @@ struct Image<'a, M: ?Sized> {
 impl<M: Medium + ?Sized> Image<'_, M> {
     /// Returns the sections that the stub measures, in its order. Of several sections with one name, it uses the first.
     fn measured(&self) -> Vec<(UkiSection, &Section)> {
-        let known = self.stub.knows.iter().filter(|section| section.measured());
+        let known = self.stub.sections.iter().filter(|section| section.measured());
         known.filter_map(|name| Some((*name, self.pe.section(name.name())?))).collect()
     }
 
@@ -132,7 +132,7 @@ impl<M: Medium + ?Sized> Image<'_, M> {
         if pe.image_version == 0 {
             return Ok(None);
         }
-        digest::<D>(&pe, &kernel, Tail::AsItIs).map(|digested| Some(digested.digest))
+        digest::<D>(&pe, &kernel, Tail::Unpadded).map(|digested| Some(digested.digest))
     }
 
     /// Returns all registers of a bank.
@@ -141,7 +141,7 @@ impl<M: Medium + ?Sized> Image<'_, M> {
         let mut four = Pcr::<D>::new();
         four.extend(&D::digest(CALLING));
         four.extend(&D::digest(SEPARATOR));
-        four.extend(&digest::<D>(&self.pe, self.file, Tail::AsItIs)?.digest);
+        four.extend(&digest::<D>(&self.pe, self.file, Tail::Unpadded)?.digest);
         let mut registers = vec![Register { secure_boot: Some(true), ..register(4, four.hex()) }];
         if let Some(kernel) = self.kernel::<D>()? {
             four.extend(&kernel);
@@ -240,9 +240,9 @@ mod tests {
     use crate::format::pe::{NewSection, append};
     use sha2::{Digest, Sha256};
 
-    fn image(says: &str, knows: &[u8]) -> Vec<u8> {
-        let says = format!("#### LoaderInfo: {says} ####");
-        let builder = Builder { contents: [knows.to_vec(), says.into_bytes()], ..Builder::default() };
+    fn image(identity: &str, sections: &[u8]) -> Vec<u8> {
+        let identity = format!("#### LoaderInfo: {identity} ####");
+        let builder = Builder { contents: [sections.to_vec(), identity.into_bytes()], ..Builder::default() };
         let mut stub = builder.build();
         stub[builder.table() + 40..][..8].copy_from_slice(b".sdmagic");
         let kernel = Builder::default().build();
@@ -304,17 +304,17 @@ mod tests {
 
     #[test]
     fn the_kernel_is_measured_into_pcr_4_if_firmware_loads_it() {
-        for (says, included) in [
+        for (identity, included) in [
             ("systemd-stub 251", false),
             ("systemd-stub 252.39-1~deb12u2", true),
             ("systemd-stub 257.9", true),
             ("systemd-stub 258", false),
             ("unknown stub", false),
         ] {
-            let measured = measure(&image(says, b"\0.linux\0")).expect("measured");
+            let measured = measure(&image(identity, b"\0.linux\0")).expect("measured");
             let [on, off, ..] = measured.pcrs.as_slice() else { panic!("two values") };
             assert_eq!((on.pcr, on.secure_boot, off.pcr, off.secure_boot), (4, Some(true), 4, Some(false)));
-            assert_eq!(on.hash != off.hash, included, "{says}");
+            assert_eq!(on.hash != off.hash, included, "{identity}");
         }
     }
 }

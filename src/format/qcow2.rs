@@ -62,7 +62,7 @@ pub enum HeaderFault {
     Marked(&'static str),
     /// The header or a table is invalid.
     #[error("{0}")]
-    Nonsense(String),
+    Invalid(String),
 }
 
 impl HeaderFault {
@@ -71,12 +71,12 @@ impl HeaderFault {
         match self {
             Unsupported(_) => Some(format!("convert it: qemu-img convert -O qcow2 {name} {name}.new")),
             Marked(_) => Some(format!("check and repair it: qemu-img check -r all {name}")),
-            Self::Read { .. } | Nonsense(_) => None,
+            Self::Read { .. } | Invalid(_) => None,
         }
     }
 }
 
-use HeaderFault::{Marked, Nonsense, Unsupported};
+use HeaderFault::{Invalid, Marked, Unsupported};
 
 /// Raw header, and the file that its offsets refer to.
 struct Raw<'a> {
@@ -107,12 +107,12 @@ impl Raw<'_> {
     /// Returns the range of a table, which must be aligned to clusters and within the file.
     fn table(&self, what: &str, offset: u64, bytes: u64, most: u64, cluster: u64) -> Result<Span, HeaderFault> {
         if bytes > most {
-            return Err(Nonsense(format!("{what} of {bytes} bytes exceeds the limit of QEMU, {most}")));
+            return Err(Invalid(format!("{what} of {bytes} bytes exceeds the limit of QEMU, {most}")));
         }
         let end = offset.checked_add(bytes).filter(|end| *end <= self.length);
         match end {
             Some(end) if offset.is_multiple_of(cluster) && (offset > 0 || bytes == 0) => Ok(Span { offset, end }),
-            _ => Err(Nonsense(format!("{what} of {bytes} bytes: invalid offset {offset}"))),
+            _ => Err(Invalid(format!("{what} of {bytes} bytes: invalid offset {offset}"))),
         }
     }
 }
@@ -138,12 +138,12 @@ pub(crate) fn read(file: &File, length: u64) -> Result<Header, HeaderFault> {
     let refcounts = u64::from(raw.word(56)).saturating_mul(cluster);
     let refcounts = raw.table("refcount table", raw.long(48), refcounts, MOST_REFCOUNT_TABLE_BYTES, cluster)?;
     if refcounts.offset == refcounts.end {
-        return Err(Nonsense("no refcount table".into()));
+        return Err(Invalid("no refcount table".into()));
     }
     // An L1 entry covers as many clusters as an L2 table has entries.
     let covered = u128::from(l1_bytes / 8) * u128::from(cluster / 8) * u128::from(cluster);
     if u128::from(disk_bytes) > covered {
-        return Err(Nonsense(format!("L1 table is too short for a disk of {disk_bytes} bytes")));
+        return Err(Invalid(format!("L1 table is too short for a disk of {disk_bytes} bytes")));
     }
     first_cluster(&raw, cluster, l1, refcounts)?;
     let bitmaps = raw.word(4) >= 3 && raw.long(88) & 1 != 0;
@@ -154,7 +154,7 @@ pub(crate) fn read(file: &File, length: u64) -> Result<Header, HeaderFault> {
 fn features(raw: &Raw<'_>) -> Result<u64, HeaderFault> {
     let version = raw.word(4);
     if !raw.bytes.starts_with(b"QFI\xfb") || !(2..=3).contains(&version) {
-        return Err(Nonsense("not a qcow2 image of version 2 or 3".into()));
+        return Err(Invalid("not a qcow2 image of version 2 or 3".into()));
     }
     match raw.word(32) {
         0 => {}
@@ -164,7 +164,7 @@ fn features(raw: &Raw<'_>) -> Result<u64, HeaderFault> {
     }
     let bits = raw.word(20);
     if !(9..=21).contains(&bits) {
-        return Err(Nonsense(format!("cluster size of 2^{bits} bytes out of range (2^9 to 2^21)")));
+        return Err(Invalid(format!("cluster size of 2^{bits} bytes out of range (2^9 to 2^21)")));
     }
     let cluster = 1_u64 << bits;
     if version < 3 {
@@ -183,11 +183,11 @@ fn features(raw: &Raw<'_>) -> Result<u64, HeaderFault> {
         return Err(Unsupported(format!("features of a later QEMU ({features:#x})")));
     }
     if raw.word(96) > 6 {
-        return Err(Nonsense(format!("refcount width of 2^{} bits exceeds 2^6", raw.word(96))));
+        return Err(Invalid(format!("refcount width of 2^{} bits exceeds 2^6", raw.word(96))));
     }
     let own = u64::from(raw.word(100));
     if own < LENGTH as u64 || own > cluster {
-        return Err(Nonsense(format!("invalid header length {own}")));
+        return Err(Invalid(format!("invalid header length {own}")));
     }
     Ok(cluster)
 }
@@ -202,7 +202,7 @@ fn first_cluster(raw: &Raw<'_>, cluster: u64, l1: Span, refcounts: Span) -> Resu
         let end = offset.checked_add(cluster).filter(|_| offset.is_multiple_of(cluster) && offset < raw.length);
         match end {
             Some(end) if !taken.iter().any(|span| offset < span.end && span.offset < end) => Ok(Span { offset, end }),
-            _ => Err(Nonsense(format!("{what}: invalid offset {offset}"))),
+            _ => Err(Invalid(format!("{what}: invalid offset {offset}"))),
         }
     };
     let table = raw.entry(l1.offset)? & OFFSET;
@@ -225,7 +225,7 @@ fn backing(raw: &Raw<'_>, cluster: u64) -> Result<Option<Backing>, HeaderFault> 
     }
     let inside = offset.checked_add(u64::from(size)).is_some_and(|end| end <= cluster);
     if size == 0 || size > MOST_NAME || !inside {
-        return Err(Nonsense(format!("backing file name of {size} bytes: invalid offset {offset} or length")));
+        return Err(Invalid(format!("backing file name of {size} bytes: invalid offset {offset} or length")));
     }
     let mut name = vec![0; size as usize];
     raw.read(&mut name, offset)?;

@@ -105,9 +105,9 @@ impl UkiSection {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StubInfo {
     /// Name and version: `systemd-stub 252.39-1~deb12u2`; `None` for other and for very old stubs.
-    pub says: Option<String>,
+    pub identity: Option<String>,
     /// Sections that the stub supports, and therefore measures.
-    pub knows: Vec<UkiSection>,
+    pub sections: Vec<UkiSection>,
 }
 
 impl StubInfo {
@@ -116,7 +116,7 @@ impl StubInfo {
     /// The supported sections are detected by their names in the data of the stub rather than by its version, because
     /// distributions patch stubs, and development versions differ from releases.
     pub fn read(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Self, PeError> {
-        let mut info = Self { says: says(pe, file)?, knows: Vec::new() };
+        let mut info = Self { identity: identity(pe, file)?, sections: Vec::new() };
         let mut data = Vec::new();
         // Skip the sections that were added to the stub.
         for section in pe.sections.iter().filter(|section| UkiSection::named(&section.name()).is_none()) {
@@ -130,30 +130,30 @@ impl StubInfo {
             let name = [b"\0", section.name().as_bytes(), b"\0"].concat();
             data.windows(name.len()).any(|window| window == name)
         };
-        info.knows = UkiSection::ALL.into_iter().filter(has).collect();
+        info.sections = UkiSection::ALL.into_iter().filter(has).collect();
         Ok(info)
     }
 
     /// Returns the major version of a systemd-stub: 252 for `systemd-stub 252.39-1~deb12u2`.
     pub(crate) fn version(&self) -> Option<u32> {
-        let version = self.says.as_deref()?.strip_prefix("systemd-stub ")?;
+        let version = self.identity.as_deref()?.strip_prefix("systemd-stub ")?;
         version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
     /// True for an addon stub of systemd, which supports only a command line.
     pub(crate) fn is_addon(&self) -> bool {
-        self.says.as_deref().is_some_and(|says| says.starts_with("systemd-addon"))
+        self.identity.as_deref().is_some_and(|identity| identity.starts_with("systemd-addon"))
     }
 }
 
 /// Returns name and version of the stub from `.sdmagic`; `None` if missing or not printable.
-pub(crate) fn says(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Option<String>, PeError> {
+pub(crate) fn identity(pe: &Pe, file: &(impl Medium + ?Sized)) -> Result<Option<String>, PeError> {
     let Some(section) = pe.section(".sdmagic") else { return Ok(None) };
     let (offset, length) = section.contents();
     let bytes = contents(file, offset, length.min(MOST_MAGIC))?;
     let text = String::from_utf8_lossy(&bytes);
-    let said = text.split_once(MAGIC.0).and_then(|(_, rest)| rest.split_once(MAGIC.1)).map(|(said, _)| said);
-    Ok(said.filter(|said| said.chars().all(|c| c.is_ascii_graphic() || c == ' ')).map(str::to_owned))
+    let info = text.split_once(MAGIC.0).and_then(|(_, rest)| rest.split_once(MAGIC.1)).map(|(info, _)| info);
+    Ok(info.filter(|info| info.chars().all(|c| c.is_ascii_graphic() || c == ' ')).map(str::to_owned))
 }
 
 fn contents(file: &(impl Medium + ?Sized), offset: u64, length: u64) -> Result<Vec<u8>, PeError> {
@@ -180,14 +180,14 @@ mod tests {
 
     #[test]
     fn version_and_sections_of_a_stub_are_detected() {
-        let said =
+        let stub =
             info(b"x\0.linux\0.uname\0.cmdlist\0.osrelx", b"#### LoaderInfo: systemd-stub 257~rc2-3 ####\0.dtb\0");
-        assert_eq!(said.says.as_deref(), Some("systemd-stub 257~rc2-3"));
-        assert_eq!(said.version(), Some(257));
-        assert_eq!(said.knows, [UkiSection::Linux, UkiSection::Uname]);
-        assert!(!said.is_addon());
+        assert_eq!(stub.identity.as_deref(), Some("systemd-stub 257~rc2-3"));
+        assert_eq!(stub.version(), Some(257));
+        assert_eq!(stub.sections, [UkiSection::Linux, UkiSection::Uname]);
+        assert!(!stub.is_addon());
         assert!(info(b"", b"#### LoaderInfo: systemd-addon 255 ####").is_addon());
-        assert_eq!(info(b"\0.linux\0", b"none").knows, [UkiSection::Linux]);
+        assert_eq!(info(b"\0.linux\0", b"none").sections, [UkiSection::Linux]);
         for odd in [b"#### LoaderInfo: systemd-stub \x1b ####".as_slice(), b"#### LoaderInfo: systemd-stub 25"] {
             assert_eq!(info(b"", odd), StubInfo::default());
         }

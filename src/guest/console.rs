@@ -30,7 +30,7 @@ pub(crate) struct Console {
 impl Console {
     /// Reads the next bytes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.signs.spoke |= !bytes.is_empty();
+        self.signs.has_output |= !bytes.is_empty();
         for byte in bytes {
             match byte {
                 b'\n' => self.end_line(),
@@ -52,8 +52,8 @@ impl Console {
     }
 
     /// Discards the messages about the kernel's end, because a program may have printed them; later ones count again.
-    pub(crate) fn doubt_end(&mut self) {
-        self.signs.doubted_panic = self.signs.panic.take().or(self.signs.doubted_panic.take());
+    pub(crate) fn discard_end(&mut self) {
+        self.signs.unconfirmed_panic = self.signs.panic.take().or(self.signs.unconfirmed_panic.take());
         self.signs.halted = false;
     }
 
@@ -69,11 +69,11 @@ impl Console {
         let line = guest_text::line(&self.line);
         self.line.clear();
         if self.signs.panic.is_none() {
-            self.signs.panic = PANIC.iter().find_map(|words| kernel_says(&line, words)).map(str::to_owned);
+            self.signs.panic = PANIC.iter().find_map(|words| kernel_message(&line, words)).map(str::to_owned);
         }
         let restarts = ["reboot: Restarting system", "sysrq: Resetting"];
-        self.signs.restart |= restarts.iter().any(|words| kernel_says(&line, words).is_some());
-        self.signs.halted |= kernel_says(&line, "reboot: System halted").is_some();
+        self.signs.restart |= restarts.iter().any(|words| kernel_message(&line, words).is_some());
+        self.signs.halted |= kernel_message(&line, "reboot: System halted").is_some();
         if self.gives_up && self.signs.gave_up.is_none() {
             self.signs.gave_up = line.split_once("bootling: ").map(|(_, why)| why.to_owned());
         }
@@ -90,14 +90,14 @@ impl Console {
 
 /// Returns the part of a line that starts with the kernel message `words`. The message must be at the start of the
 /// line, or after the `] ` of a timestamp, which unrelated output on the same line may precede.
-fn kernel_says<'line>(line: &'line str, words: &str) -> Option<&'line str> {
+fn kernel_message<'line>(line: &'line str, words: &str) -> Option<&'line str> {
     let mut found = line.match_indices(words).map(|(at, _)| at);
     found.find(|at| *at == 0 || line[..*at].ends_with("] ")).map(|at| &line[at..])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Console, LINE_BYTES, LINES, kernel_says};
+    use super::{Console, LINE_BYTES, LINES, kernel_message};
 
     #[test]
     fn kernel_messages_are_detected_after_timestamps() {
@@ -106,7 +106,7 @@ mod tests {
         console.feed(b"[    3.1] reboot: Restarting system\n");
         let (lines, signs) = console.finish();
         assert_eq!(signs.panic.as_deref(), Some("Kernel panic - not syncing: Attempted to kill init!"));
-        assert!(signs.restart && !signs.halted && signs.spoke);
+        assert!(signs.restart && !signs.halted && signs.has_output);
         assert_eq!(lines.len(), 3);
     }
 
@@ -123,9 +123,9 @@ mod tests {
     fn a_doubted_panic_is_recorded_and_its_last_message_counts_again() {
         let mut console = Console::default();
         console.feed(b"[    2.0] Kernel panic - not syncing: x\n");
-        console.doubt_end();
+        console.discard_end();
         let doubted = Some("Kernel panic - not syncing: x");
-        assert_eq!((console.signs().panic.as_deref(), console.signs().doubted_panic.as_deref()), (None, doubted));
+        assert_eq!((console.signs().panic.as_deref(), console.signs().unconfirmed_panic.as_deref()), (None, doubted));
         console.feed(b"[    9.0] ---[ end Kernel panic - not syncing: x ]---\n");
         let (_, signs) = console.finish();
         assert_eq!(signs.panic.as_deref(), Some("---[ end Kernel panic - not syncing: x ]---"));
@@ -150,10 +150,10 @@ mod tests {
         let panic = "Kernel panic - not syncing: x";
         for before in ["", "[    1.2] ", "[    1.2][    T1] ", "prompt # [    1.2] "] {
             let line = format!("{before}{panic}");
-            assert_eq!(kernel_says(&line, "Kernel panic - not syncing"), Some(panic), "{before}");
+            assert_eq!(kernel_message(&line, "Kernel panic - not syncing"), Some(panic), "{before}");
         }
         for line in ["---[ end Kernel panic - not syncing: x ]---", "echo Kernel panic - not syncing"] {
-            assert_eq!(kernel_says(line, "Kernel panic - not syncing"), None, "{line}");
+            assert_eq!(kernel_message(line, "Kernel panic - not syncing"), None, "{line}");
         }
     }
 }

@@ -8,13 +8,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::autoload::ModuleSource;
 use super::evidence::Evidence;
-use super::hang::{Inquest, Recording};
+use super::hang::{HangInput, Recording};
 use super::health::Rules;
 use super::launch::Guest;
 use super::options::{Limits, RunOptions, Streams};
 use super::outlet::{Captured, Outlet};
 use super::session::{
-    ConsoleSink, Foreground, Interrupt, Opening, Outside, Settings, ShownOn, Watch, converse, converse_with,
+    ConsoleSink, Foreground, HostStreams, Interrupt, Opening, Settings, ShownOn, Watch, run_session, run_session_with,
 };
 use super::transcript::{KernelTraits, Transcript};
 use super::{RunSpec, VmError, limits};
@@ -35,7 +35,7 @@ pub(crate) struct Conversation<'a> {
     rules: Rules,
     console: ConsoleSink,
     recording: Option<Recording>,
-    inquest: Option<Inquest>,
+    hang_input: Option<HangInput>,
     has_tty: bool,
     has_qemu_arguments: bool,
     kernel: KernelTraits,
@@ -50,7 +50,7 @@ impl<'a> Conversation<'a> {
         spec: &RunSpec,
         options: RunOptions<'a>,
         console: ConsoleSink,
-        inquest: Option<Inquest>,
+        hang_input: Option<HangInput>,
         kernel: KernelTraits,
         modules: Option<ModuleSource>,
     ) -> Result<(Self, Option<Evidence>), VmError> {
@@ -73,7 +73,7 @@ impl<'a> Conversation<'a> {
             rules: spec.health.rules()?,
             console,
             recording,
-            inquest,
+            hang_input,
             has_tty,
             has_qemu_arguments,
             kernel,
@@ -133,7 +133,7 @@ impl<'a> Conversation<'a> {
                 (Opening::Boot | Opening::Base, _) => boot,
                 (Opening::Command { .. }, _) => Some(boot.map_or(limits::RESTORE, |limit| limit.min(limits::RESTORE))),
             },
-            foreground: if is_base { Foreground::Nobody } else { foreground },
+            foreground: if is_base { Foreground::None } else { foreground },
             shown_on,
             console: self.console.try_clone()?,
             // If the output is captured, QEMU's messages and pid 1's notes would mix with the command's errors: the
@@ -143,7 +143,7 @@ impl<'a> Conversation<'a> {
             flush_disks: is_inherited && self.has_qemu_arguments || machine.devices.has_writable_image(),
             watch: self.watch.take(),
             idle_timeout: self.limits.idle,
-            inquest: self.inquest.clone(),
+            hang_input: self.hang_input.clone(),
             rules: self.rules.clone(),
             interrupt: self.interrupt,
             hang_report: self.limits.hang_report.or(limits::HANG_REPORT),
@@ -153,13 +153,13 @@ impl<'a> Conversation<'a> {
             opening,
         };
         match &self.streams {
-            Streams::Inherited { .. } => converse(guest, settings, self.signals.as_deref_mut()),
+            Streams::Inherited { .. } => run_session(guest, settings, self.signals.as_deref_mut()),
             Streams::Memory { stdin, limit, .. } => {
                 let input = if is_base { None } else { Some(in_memory(stdin)?) };
                 let (out, err) = (Outlet::memory(*limit), Outlet::memory(*limit));
                 let signals = self.signals.as_deref_mut();
-                let outside = Outside { input, out, err, signals, terminal: None };
-                let (transcript, out, err) = converse_with(guest, settings, outside)?;
+                let outside = HostStreams { input, out, err, signals, terminal: None };
+                let (transcript, out, err) = run_session_with(guest, settings, outside)?;
                 self.captured = [out, err];
                 Ok(transcript)
             }

@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::launch::Artefact;
+use super::launch::Artifact;
 use super::platform::{Boots, Platform};
 use super::{Listener, RunSpec, VmError};
 use crate::arch::Arch;
@@ -162,12 +162,12 @@ impl Disk {
     }
 
     /// Returns the payload for QEMU.
-    pub(super) fn payload(&self) -> Result<Payload<Artefact>, VmError> {
+    pub(super) fn payload(&self) -> Result<Payload<Artifact>, VmError> {
         let image = match self.drive.format {
             // File names in the image are relative to its directory.
-            Format::Qcow2 | Format::Vmdk if self.by_name => Artefact::Named(self.absolute()?),
+            Format::Qcow2 | Format::Vmdk if self.by_name => Artifact::Named(self.absolute()?),
             Format::Raw | Format::Qcow2 | Format::Vmdk | Format::Vpc | Format::Vhdx | Format::Vdi => {
-                Artefact::Open(self.try_clone()?.file.into())
+                Artifact::Open(self.try_clone()?.file.into())
             }
         };
         Ok(Payload::Disk { image, drive: self.drive })

@@ -17,9 +17,9 @@ use super::autoload::ModuleSource;
 use super::conversation::{Conversation, console};
 use super::devices::host::named_image;
 use super::disk::Disk;
-use super::hang::Inquest;
+use super::hang::HangInput;
 use super::health::Finding;
-use super::launch::{Artefact, Guest};
+use super::launch::{Artifact, Guest};
 use super::options::{RunOptions, Streams};
 use super::outlet::Captured;
 use super::session::Opening;
@@ -31,7 +31,7 @@ use super::verdict::{Outcome, judge_with};
 use super::{Inputs, Listener, RunSpec, VmError};
 use crate::cache::{Cache, Key};
 use crate::process::signals::Signals;
-use crate::qemu::argv::{Ends, Payload, Wires, argv, shell_line};
+use crate::qemu::argv::{Chardevs, Connections, Payload, argv, shell_line};
 use crate::qemu::machine::Machine;
 use crate::qemu::machine_type::Transport;
 use crate::root::directory::Root;
@@ -50,7 +50,7 @@ pub struct Prepared {
     /// The files it was prepared from.
     pub(crate) inputs: Inputs,
     /// Input for a hang report; `None`: no hang report.
-    pub(super) inquest: Option<Inquest>,
+    pub(super) hang_input: Option<HangInput>,
     pub(super) cache: Cache,
     /// Template to prepare the same guest again; `None`: there is no other way to start it.
     pub(super) template: Option<Arc<Template>>,
@@ -160,7 +160,7 @@ pub(super) fn prepare_from(
         kernel: template.kernel_origin().to_owned(),
         start,
         inputs: Inputs::default(),
-        inquest: Some(template.inquest()),
+        hang_input: Some(template.hang_input()),
         cache: template.cache.clone(),
         template: Some(Arc::clone(template)),
     })
@@ -174,7 +174,7 @@ pub fn prepare_disk(disk: Disk, spec: &RunSpec, machine: Machine) -> Result<Prep
         kernel: String::new(),
         start: Start::Disk(disk),
         inputs: Inputs::default(),
-        inquest: Some(Inquest::default()),
+        hang_input: Some(HangInput::default()),
         cache: spec.open_cache()?,
         template: None,
     })
@@ -201,8 +201,8 @@ impl Prepared {
             Start::Restore(_) => return Err(no_initrd()),
         };
         let disks = self.machine.devices.disks.iter().map(named_image).collect::<Result<_, _>>()?;
-        let wires = Wires { payload, flash: None, disks, ends: Ends::Stdio };
-        Ok(shell_line(&argv(&self.machine, &wires)))
+        let connections = Connections { payload, flash: None, disks, chardevs: Chardevs::Stdio };
+        Ok(shell_line(&argv(&self.machine, &connections)))
     }
 
     /// Keeps the initrd in the cache. Returns its path.
@@ -219,9 +219,9 @@ impl Prepared {
     pub fn run(self, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
         if options.signals.is_none() && matches!(options.streams, Streams::Inherited { .. }) {
             let mut signals = Signals::catch().map_err(VmError::io("catch", "signals"))?;
-            return self.lead(RunOptions { signals: Some(&mut signals), ..options }, listener);
+            return self.run_and_judge(RunOptions { signals: Some(&mut signals), ..options }, listener);
         }
-        self.lead(options, listener)
+        self.run_and_judge(options, listener)
     }
 
     /// Returns the known properties of the kernel. A foreign initrd may lack an init: then the kernel is not blamed for
@@ -237,12 +237,18 @@ impl Prepared {
         self.template.as_ref()?.modules(&self.spec)
     }
 
-    fn lead(self, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
+    fn run_and_judge(self, options: RunOptions<'_>, listener: &mut dyn Listener) -> Result<RunResult, VmError> {
         let rules = self.spec.health.rules()?;
         let sink = console(&self.spec.boot.console)?;
         let is_disk = matches!(self.start, Start::Disk(_));
-        let (mut conversation, evidence) =
-            Conversation::new(&self.spec, options, sink, self.inquest.clone(), self.kernel_traits(), self.modules())?;
+        let (mut conversation, evidence) = Conversation::new(
+            &self.spec,
+            options,
+            sink,
+            self.hang_input.clone(),
+            self.kernel_traits(),
+            self.modules(),
+        )?;
         listener.starting(&self.kernel);
         let Run { mut transcript, machine, command, kernel, started, age } = start(self, &mut conversation, listener)?;
         if is_disk {
@@ -284,7 +290,7 @@ fn boot(prepared: Prepared, conversation: &mut Conversation<'_>) -> Result<Run, 
     let payload = match start {
         Start::Boot { image, initrd } => {
             let open = File::open(&image).map_err(VmError::io("open", format!("kernel image {}", image.display())))?;
-            Payload::Linux { kernel: Artefact::Open(open.into()), initrd: Artefact::Open(initrd), warm: None }
+            Payload::Linux { kernel: Artifact::Open(open.into()), initrd: Artifact::Open(initrd), warm: None }
         }
         Start::Disk(disk) => disk.payload()?,
         Start::Restore(_) => return Err(no_initrd()),
@@ -380,7 +386,7 @@ pub(super) fn not_restored(transcript: &Transcript) -> Option<String> {
             _ => {}
         }
     }
-    let qemu = || (!transcript.qemu_said.is_empty()).then(|| transcript.qemu_said.join("; "));
+    let qemu = || (!transcript.qemu_output.is_empty()).then(|| transcript.qemu_output.join("; "));
     let why = why.or_else(qemu).or_else(|| transcript.console.panic.clone());
     Some(why.unwrap_or_else(|| "the guest was gone".to_owned()))
 }

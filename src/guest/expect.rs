@@ -58,7 +58,7 @@ impl Expectations {
     }
 
     /// Returns true if an expectation for the screen is not met yet.
-    pub(crate) fn want_screen(&self) -> bool {
+    pub(crate) fn expects_screen(&self) -> bool {
         self.screen_met < self.screen.len()
     }
 
@@ -71,7 +71,7 @@ impl Expectations {
     /// Returns the matching console line as received so far, and true if it is complete.
     pub(crate) fn whole_line(&self) -> Option<(String, bool)> {
         let rest = self.decided.filter(|rest| *rest != Rest::Elsewhere)?;
-        Some((self.said(), rest == Rest::Here))
+        Some((self.matching_line(), rest == Rest::Here))
     }
 
     /// Matches the next console bytes. Returns at most one sighting in total.
@@ -143,7 +143,7 @@ impl Expectations {
     }
 
     fn is_met(&self) -> bool {
-        self.are_any() && self.met == self.console.len() && !self.want_screen()
+        self.are_any() && self.met == self.console.len() && !self.expects_screen()
     }
 
     /// Matches the current line as received so far.
@@ -152,13 +152,13 @@ impl Expectations {
             return None;
         }
         if self.rejected.iter().any(|wrong| wrong.is_match(&self.line)) {
-            return Some(Sighting::Rejected(self.said()));
+            return Some(Sighting::Rejected(self.matching_line()));
         }
         while let Some(found) = self.console.get(self.met).and_then(|next| next.find_at(&self.line, self.from)) {
             self.met += 1;
             self.from = found.end();
             if self.is_met() {
-                return Some(Sighting::Met(self.said()));
+                return Some(Sighting::Met(self.matching_line()));
             }
         }
         None
@@ -172,12 +172,12 @@ impl Expectations {
         found
     }
 
-    fn said(&self) -> String {
-        let mut said = guest_text::line(&self.line);
-        if let Some((at, _)) = said.char_indices().nth(512) {
-            said.truncate(at);
+    fn matching_line(&self) -> String {
+        let mut matching_line = guest_text::line(&self.line);
+        if let Some((at, _)) = matching_line.char_indices().nth(512) {
+            matching_line.truncate(at);
         }
-        said
+        matching_line
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     fn screen_expectations_match_the_whole_screen() {
         let mut expected = Expectations::new(regexes(&["ready"]), regexes(&["(?m)^UEFI$", "only"]), Vec::new());
         let rows = ["UEFI", "", "only   "].map(str::to_owned);
-        assert!(expected.want_screen());
+        assert!(expected.expects_screen());
         assert_eq!(expected.see(&rows[..1]), None);
         assert_eq!(expected.missing(), ["ready", "only"]);
         assert_eq!(expected.see(&rows), None, "the console expectation has not matched");

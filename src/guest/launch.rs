@@ -20,7 +20,7 @@ use super::devices::host::open_disks;
 use super::transcript::QemuExit;
 use crate::cache::Stamp;
 use crate::process::Process;
-use crate::qemu::argv::{Ends, Payload, Wires, argv};
+use crate::qemu::argv::{Chardevs, Connections, Payload, argv};
 use crate::qemu::machine::{Display, Machine};
 use crate::qemu::qmp;
 
@@ -57,14 +57,14 @@ pub(crate) struct Guest {
 
 /// File to boot, in the form in which QEMU opens it.
 #[derive(Debug)]
-pub(crate) enum Artefact {
+pub(crate) enum Artifact {
     /// Inherited descriptor: independent of later changes to the file name.
     Open(OwnedFd),
     /// File name, because the file refers to other files relative to its own path.
     Named(PathBuf),
 }
 
-impl Artefact {
+impl Artifact {
     fn name(&self) -> OsString {
         match self {
             Self::Open(fd) => inherited(fd),
@@ -138,7 +138,7 @@ impl AsFd for Feed {
 
 impl Guest {
     /// Starts QEMU. The calling thread must live as long as the guest.
-    pub(crate) fn start(machine: &Machine, payload: &Payload<Artefact>) -> io::Result<Self> {
+    pub(crate) fn start(machine: &Machine, payload: &Payload<Artifact>) -> io::Result<Self> {
         // Pipes instead of a socket: a UART writes single bytes, and each takes a separate buffer in a socket. The
         // default socket buffer holds 277 of them, after which the UART is busy; writers that wait only for a limited
         // time (the kernel's printk, boot sectors) would then lose output on a busy host.
@@ -154,17 +154,17 @@ impl Guest {
         }
         let flash = machine.firmware.writable().map(|image| copy_in_memory(&image.path)).transpose()?;
         let disks = open_disks(&machine.devices)?;
-        let wires = Wires {
-            payload: payload.map(Artefact::name),
+        let connections = Connections {
+            payload: payload.map(Artifact::name),
             flash: flash.as_ref().map(inherited),
             disks: disks.iter().map(inherited).collect(),
-            ends: Ends::Wired { channel: channel_end.as_raw_fd(), monitor: monitor_end.as_raw_fd() },
+            chardevs: Chardevs::Inherited { channel: channel_end.as_raw_fd(), monitor: monitor_end.as_raw_fd() },
         };
-        let words = argv(machine, &wires);
+        let words = argv(machine, &connections);
         let mut command = Command::new(&machine.qemu.path);
         command.args(words.iter().skip(1)).stdin(keys_end).stdout(console_end).stderr(Stdio::piped());
         let mut keep = vec![channel_end.as_fd(), monitor_end.as_fd()];
-        keep.extend(payload.parts().filter_map(Artefact::fd));
+        keep.extend(payload.parts().filter_map(Artifact::fd));
         keep.extend(flash.as_ref().map(OwnedFd::as_fd));
         keep.extend(disks.iter().map(OwnedFd::as_fd));
         let scratch = match machine.display {

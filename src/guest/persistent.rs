@@ -199,7 +199,8 @@ impl PersistentGuest {
         };
         let options = RunOptions { signals, ..self.builder.options(command) };
         let template = &self.template;
-        let (inquest, traits, modules) = (template.inquest(), template.kernel_traits(spec), template.modules(spec));
-        Ok(Conversation::new(spec, options, console, Some(inquest), traits, modules)?.0)
+        let (hang_input, traits, modules) =
+            (template.hang_input(), template.kernel_traits(spec), template.modules(spec));
+        Ok(Conversation::new(spec, options, console, Some(hang_input), traits, modules)?.0)
     }
 }

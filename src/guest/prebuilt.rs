@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::driver::Prepared;
 use super::platform::{Boots, Platform};
-use super::template::{Start, inquest};
+use super::template::{Start, hang_input};
 use super::{Inputs, Listener, RunSpec, VmError, ready_made};
 use crate::arch::Arch;
 use crate::initrd::job::Job;
@@ -46,7 +46,7 @@ impl Prebuilt {
             spec: spec.clone(),
             machine: platform.machine(&spec.boot, Boots::Linux { initrd_len, transport })?,
             kernel: kernel.origin,
-            inquest: Some(inquest(&image, &image, kind)),
+            hang_input: Some(hang_input(&image, &image, kind)),
             start: Start::Boot { image, initrd: initrd.into() },
             inputs: Inputs::default(),
             cache,

@@ -9,7 +9,7 @@ pub(crate) mod ending;
 pub(crate) mod frames;
 pub(crate) mod idle;
 pub(crate) mod input;
-pub(crate) mod inquiry;
+pub(crate) mod inspection;
 mod last_words;
 mod sequence;
 pub(crate) mod settings;
@@ -24,7 +24,7 @@ use rustix::process::Signal;
 
 use self::idle::Idle;
 use self::last_words::LastWords;
-pub(crate) use self::settings::{ConsoleSink, Interrupt, Opening, Outside, Settings};
+pub(crate) use self::settings::{ConsoleSink, HostStreams, Interrupt, Opening, Settings};
 pub use self::settings::{Foreground, ShownOn, Watch};
 use super::autoload::Autoload;
 use super::console::Console;
@@ -53,7 +53,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// Runs a session with `guest` over this process's standard streams. Afterwards all output is written, and QEMU has
 /// ended unless the guest keeps running.
-pub(crate) fn converse(
+pub(crate) fn run_session(
     guest: &mut Guest,
     settings: Settings,
     signals: Option<&mut Signals>,
@@ -65,15 +65,15 @@ pub(crate) fn converse(
     };
     let err = Outlet::new(stderr.as_fd())?;
     let input = Some(stdin.as_fd().try_clone_to_owned()?);
-    let outside = Outside { input, out, err, signals, terminal: Some(stdin.as_fd()) };
-    converse_with(guest, settings, outside).map(|(transcript, _, _)| transcript)
+    let outside = HostStreams { input, out, err, signals, terminal: Some(stdin.as_fd()) };
+    run_session_with(guest, settings, outside).map(|(transcript, _, _)| transcript)
 }
 
-/// Like [`converse`], with the given streams. Also returns the captured output and errors, for outlets in memory.
-pub(crate) fn converse_with(
+/// Like [`run_session`], with the given streams. Also returns the captured output and errors, for outlets in memory.
+pub(crate) fn run_session_with(
     guest: &mut Guest,
     settings: Settings,
-    outside: Outside<'_>,
+    outside: HostStreams<'_>,
 ) -> std::io::Result<(Transcript, Captured, Captured)> {
     let mut session = Session::new(guest, settings, outside);
     session.open();
@@ -172,8 +172,8 @@ enum Source {
 }
 
 impl<'a> Session<'a> {
-    fn new(guest: &'a mut Guest, mut settings: Settings, outside: Outside<'a>) -> Self {
-        let Outside { input, out, err, signals, terminal } = outside;
+    fn new(guest: &'a mut Guest, mut settings: Settings, outside: HostStreams<'a>) -> Self {
+        let HostStreams { input, out, err, signals, terminal } = outside;
         let start = guest.started.take().unwrap_or_else(Instant::now);
         let autoload = Autoload::new(settings.modules.take());
         guest.qmp.log = settings.recording.as_mut().and_then(|recording| recording.qmp.take());

@@ -13,7 +13,7 @@ use super::compose::{self, BuildContext, Drivers, Made};
 use super::devices::host::port_notes;
 use super::devices::{GuestDevices, add_name_server};
 use super::disk::Disk;
-use super::hang::Inquest;
+use super::hang::HangInput;
 use super::initrd;
 use super::platform::{Boots, Platform};
 use super::preflight::{self, Requests};
@@ -173,8 +173,8 @@ impl Template {
     }
 
     /// Returns the input for a hang report about this kernel.
-    pub(super) fn inquest(&self) -> Inquest {
-        inquest(&self.image, &self.kernel.image, self.kind)
+    pub(super) fn hang_input(&self) -> HangInput {
+        hang_input(&self.image, &self.kernel.image, self.kind)
     }
 
     /// The modules that a guest receives on demand.
@@ -230,13 +230,13 @@ impl Template {
 }
 
 /// Returns the input for a hang report about a kernel: its image, and the file that the image was extracted from.
-pub(super) fn inquest(image: &Path, origin: &Path, kind: ImageKind) -> Inquest {
+pub(super) fn hang_input(image: &Path, origin: &Path, kind: ImageKind) -> HangInput {
     let may_move = match kind {
         ImageKind::BzImage | ImageKind::Arm64 => true,
         // PVH enters a vmlinux at its link address: nothing relocates it.
         ImageKind::VmlinuxPvh | ImageKind::Absent => false,
     };
-    Inquest { symbols: Some(Source::new(image, origin)), may_move }
+    HangInput { symbols: Some(Source::new(image, origin)), may_move }
 }
 
 /// Finds the requested kernel, and its image that starts fastest.

@@ -25,7 +25,7 @@ pub struct Transcript {
     /// Screen content at the end, if requested.
     pub screen: ScreenContent,
     /// Last lines of QEMU's standard error.
-    pub qemu_said: Vec<String>,
+    pub qemu_output: Vec<String>,
     /// Reason why the console file is incomplete, if it is.
     pub(crate) console_lost: Option<String>,
     /// Health findings from the kernel log.
@@ -65,12 +65,12 @@ pub(crate) enum Goal {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ConsoleSigns {
     /// True if the guest wrote any output.
-    pub(crate) spoke: bool,
+    pub(crate) has_output: bool,
     /// `Kernel panic - not syncing: ...`
     pub(crate) panic: Option<String>,
     /// A panic message after which the guest sent data on its channel for a long time: another process wrote the
     /// message, or another processor printed many messages before the kernel stopped it.
-    pub(crate) doubted_panic: Option<String>,
+    pub(crate) unconfirmed_panic: Option<String>,
     /// True if `reboot: Restarting system` or `sysrq: Resetting` was printed, as the kernel does before a requested
     /// reset.
     pub(crate) restart: bool,
@@ -164,7 +164,7 @@ pub(crate) enum Event {
     /// The guest closed the control channel.
     ChannelClosed,
     /// The guest sent invalid data on the control channel.
-    Nonsense(String),
+    InvalidData(String),
     /// QEMU exited by itself.
     QemuExited(QemuExit),
     /// A time limit expired.
@@ -247,7 +247,7 @@ impl Transcript {
             | Event::Rejected { .. }
             | Event::GuestPanicked
             | Event::ChannelClosed
-            | Event::Nonsense(_)
+            | Event::InvalidData(_)
             | Event::QemuExited(_)
             | Event::TimedOut { .. }
             | Event::FailedOn(_)
@@ -259,8 +259,8 @@ impl Transcript {
     }
 
     /// Returns true if the guest showed any activity.
-    pub fn guest_lived(&self) -> bool {
-        self.console.spoke || self.greeted()
+    pub fn showed_activity(&self) -> bool {
+        self.console.has_output || self.greeted()
     }
 
     /// Returns true for a guest in which pid 1 runs a command, false for a disk.

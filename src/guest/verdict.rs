@@ -125,11 +125,11 @@ fn judge_guest(transcript: &Transcript) -> Outcome {
             Event::Exit { ended, .. } => from_end(*ended, &transcript.events[..position]),
             Event::GaveUp(why) => gave_up(why, &transcript.health),
             Event::Failed { what: Failure::Crash, errno, subject } => crashed(*errno, subject, &transcript.health),
-            Event::Failed { what, errno, subject } => match could_not(*what, *errno, subject) {
+            Event::Failed { what, errno, subject } => match failure_reason(*what, *errno, subject) {
                 Some(why) => Outcome::CouldNotTest { why },
                 None => continue,
             },
-            Event::Nonsense(what) => {
+            Event::InvalidData(what) => {
                 Outcome::CouldNotTest { why: format!("invalid frame on the control channel: {what}") }
             }
             Event::NotRestored(why) => {
@@ -176,9 +176,9 @@ fn panic_of(transcript: &Transcript) -> Option<Outcome> {
         None if device => "Kernel panic, reported by the guest's panic device".to_owned(),
         None => return None,
     };
-    let said = |words: &&str| line.contains(words);
+    let contains = |words: &&str| line.contains(words);
     let may_lack_options = transcript.goal == Goal::Command && transcript.kernel.starts_init != Some(true);
-    if may_lack_options && !transcript.greeted() && NO_INIT.iter().any(said) {
+    if may_lack_options && !transcript.greeted() && NO_INIT.iter().any(contains) {
         let why = format!(
             "the kernel did not start pid 1 (does it have CONFIG_BLK_DEV_INITRD and CONFIG_BINFMT_ELF?): {line}"
         );
@@ -207,7 +207,7 @@ fn from_end(ended: Ended, before: &[Event]) -> Outcome {
 }
 
 /// Reason why pid 1 could not run the command; `None` if an exit status follows.
-fn could_not(what: Failure, errno: u32, subject: &str) -> Option<String> {
+fn failure_reason(what: Failure, errno: u32, subject: &str) -> Option<String> {
     let reason = match errno {
         0 => String::new(),
         errno => format!(": {}", errno_text(errno)),
@@ -281,16 +281,16 @@ fn without_verdict(transcript: &Transcript) -> Outcome {
         (Some((true, "guest-reset")), _) if signs.restart => Outcome::WentAway { how: "restarted without a verdict" },
         // The lines after the panic message came from another processor: only a panic resets a machine without a
         // message.
-        (Some((true, "guest-reset")), _) => match &signs.doubted_panic {
+        (Some((true, "guest-reset")), _) => match &signs.unconfirmed_panic {
             Some(line) => Outcome::Panic { line: line.clone() },
-            None => Outcome::Reset { silent: !transcript.kernel.writes_console.unwrap_or(signs.spoke) },
+            None => Outcome::Reset { silent: !transcript.kernel.writes_console.unwrap_or(signs.has_output) },
         },
         (Some((true, _)), _) => Outcome::WentAway { how: "powered off without a verdict" },
         // QEMU rejected its command line or failed to open a file: the guest has not run.
-        (None, Some(QemuExit::Status(status))) if status != 0 && !transcript.guest_lived() => {
-            let said = transcript.qemu_said.join("; ");
-            let said = if said.is_empty() { "no message".to_owned() } else { said };
-            Outcome::CouldNotTest { why: format!("QEMU failed to start (status {status}): {said}") }
+        (None, Some(QemuExit::Status(status))) if status != 0 && !transcript.showed_activity() => {
+            let messages = transcript.qemu_output.join("; ");
+            let messages = if messages.is_empty() { "no message".to_owned() } else { messages };
+            Outcome::CouldNotTest { why: format!("QEMU failed to start (status {status}): {messages}") }
         }
         (_, Some(exit)) => Outcome::QemuDied { exit },
         (_, None) if signs.halted => Outcome::WentAway { how: "was halted without a verdict" },
@@ -323,8 +323,8 @@ mod tests {
         Event::Shutdown { guest: true, reason: reason.to_owned() }
     }
 
-    fn spoke() -> ConsoleSigns {
-        ConsoleSigns { spoke: true, ..ConsoleSigns::default() }
+    fn some_output() -> ConsoleSigns {
+        ConsoleSigns { has_output: true, ..ConsoleSigns::default() }
     }
 
     #[test]
@@ -332,46 +332,56 @@ mod tests {
         for (status, code) in [(0, 125), (3, 3)] {
             let lost = Some("No space left on device".to_owned());
             let events = vec![exit(Ended::Exited(status))];
-            let outcome = judge(&Transcript { console_lost: lost, ..transcript(events, spoke()) });
+            let outcome = judge(&Transcript { console_lost: lost, ..transcript(events, some_output()) });
             assert_eq!(outcome.exit_code(), code, "{outcome:?}");
         }
     }
 
     #[test]
     fn every_kind_of_end_has_its_own_name_and_the_documented_code() {
-        let panicked = || ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..spoke() };
-        let doubted = || ConsoleSigns { doubted_panic: panicked().panic, ..spoke() };
+        let panicked = || ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..some_output() };
+        let doubted = || ConsoleSigns { unconfirmed_panic: panicked().panic, ..some_output() };
         let gone = Event::QemuExited(QemuExit::Status(0));
         let failed = |what| Event::Failed { what, errno: 2, subject: "x".to_owned() };
         let late = |limit| Event::TimedOut { limit, after: Duration::from_secs(1) };
         let cases = [
-            (vec![exit(Ended::Exited(0))], spoke(), "exited", 0),
-            (vec![exit(Ended::Exited(124))], spoke(), "exited", 124),
-            (vec![exit(Ended::Signaled(11, true))], spoke(), "signaled", 139),
-            (vec![failed(Failure::Exec), exit(Ended::Exited(127))], spoke(), "not-executed", 127),
-            (vec![exit(Ended::PowerOff), gone.clone()], spoke(), "went-away", 122),
-            (vec![failed(Failure::Module)], spoke(), "could-not-test", 125),
+            (vec![exit(Ended::Exited(0))], some_output(), "exited", 0),
+            (vec![exit(Ended::Exited(124))], some_output(), "exited", 124),
+            (vec![exit(Ended::Signaled(11, true))], some_output(), "signaled", 139),
+            (vec![failed(Failure::Exec), exit(Ended::Exited(127))], some_output(), "not-executed", 127),
+            (vec![exit(Ended::PowerOff), gone.clone()], some_output(), "went-away", 122),
+            (vec![failed(Failure::Module)], some_output(), "could-not-test", 125),
             (vec![shutdown("guest-reset"), gone.clone()], panicked(), "panic", 120),
             (vec![late(Limit::Total)], panicked(), "panic", 120),
             (vec![shutdown("guest-reset"), gone.clone()], doubted(), "panic", 120),
             (vec![late(Limit::Total)], doubted(), "timed-out", 124),
-            (vec![late(Limit::Boot)], spoke(), "timed-out", 124),
-            (vec![Event::FailedOn("x".to_owned())], spoke(), "unhealthy", 121),
-            (vec![shutdown("guest-reset"), gone.clone()], spoke(), "reset", 119),
-            (vec![shutdown("guest-reset"), gone.clone()], ConsoleSigns { restart: true, ..spoke() }, "went-away", 122),
-            (vec![shutdown("guest-shutdown"), gone.clone()], spoke(), "went-away", 122),
-            (vec![Event::Watchdog { action: "poweroff".to_owned() }, gone], spoke(), "watchdog", 123),
-            (vec![Event::QemuExited(QemuExit::Signal(9))], spoke(), "qemu-died", 118),
+            (vec![late(Limit::Boot)], some_output(), "timed-out", 124),
+            (vec![Event::FailedOn("x".to_owned())], some_output(), "unhealthy", 121),
+            (vec![shutdown("guest-reset"), gone.clone()], some_output(), "reset", 119),
+            (
+                vec![shutdown("guest-reset"), gone.clone()],
+                ConsoleSigns { restart: true, ..some_output() },
+                "went-away",
+                122,
+            ),
+            (vec![shutdown("guest-shutdown"), gone.clone()], some_output(), "went-away", 122),
+            (vec![Event::Watchdog { action: "poweroff".to_owned() }, gone], some_output(), "watchdog", 123),
+            (vec![Event::QemuExited(QemuExit::Signal(9))], some_output(), "qemu-died", 118),
             (vec![Event::QemuExited(QemuExit::Status(1))], ConsoleSigns::default(), "could-not-test", 125),
-            (vec![Event::ChannelClosed], spoke(), "went-away", 122),
-            (vec![], ConsoleSigns { halted: true, ..spoke() }, "went-away", 122),
-            (vec![Event::Interrupted { signal: 15 }], spoke(), "interrupted", 143),
-            (vec![Event::Escaped], spoke(), "interrupted", 130),
-            (vec![Event::OutputClosed], spoke(), "output-closed", 141),
-            (vec![exit(Ended::Exited(0)), Event::OutputFailed("full".to_owned())], spoke(), "could-not-test", 125),
-            (vec![exit(Ended::Exited(0)), Event::Interrupted { signal: 15 }], spoke(), "interrupted", 143),
-            (vec![Event::Watchdog { action: "none".to_owned() }, exit(Ended::Exited(0))], spoke(), "exited", 0),
-            (vec![Event::Nonsense("x".to_owned())], spoke(), "could-not-test", 125),
+            (vec![Event::ChannelClosed], some_output(), "went-away", 122),
+            (vec![], ConsoleSigns { halted: true, ..some_output() }, "went-away", 122),
+            (vec![Event::Interrupted { signal: 15 }], some_output(), "interrupted", 143),
+            (vec![Event::Escaped], some_output(), "interrupted", 130),
+            (vec![Event::OutputClosed], some_output(), "output-closed", 141),
+            (
+                vec![exit(Ended::Exited(0)), Event::OutputFailed("full".to_owned())],
+                some_output(),
+                "could-not-test",
+                125,
+            ),
+            (vec![exit(Ended::Exited(0)), Event::Interrupted { signal: 15 }], some_output(), "interrupted", 143),
+            (vec![Event::Watchdog { action: "none".to_owned() }, exit(Ended::Exited(0))], some_output(), "exited", 0),
+            (vec![Event::InvalidData("x".to_owned())], some_output(), "could-not-test", 125),
             (vec![], ConsoleSigns::default(), "went-away", 122),
         ];
         for (events, console, name, code) in cases {
@@ -392,7 +402,7 @@ mod tests {
             (Ended::Signaled(11, false), &thread, None),
             (Ended::Signaled(6, false), &bug, None),
         ] {
-            let mut transcript = transcript(vec![exit(ended)], spoke());
+            let mut transcript = transcript(vec![exit(ended)], some_output());
             transcript.health = vec![finding.clone()];
             let outcome = judge_with(&mut transcript, &HealthSpec::default().rules().expect("no patterns"));
             let Outcome::Signaled { crash: found, .. } = &outcome else { panic!("{outcome:?}") };
@@ -412,7 +422,7 @@ mod tests {
         };
         let silent = ConsoleSigns::default;
         for (known, console, expected) in [
-            (None, spoke(), false),
+            (None, some_output(), false),
             (None, silent(), true),
             (Some(true), silent(), false),
             (Some(false), silent(), true),
@@ -426,7 +436,7 @@ mod tests {
     #[test]
     fn a_kernel_that_may_not_support_an_initrd_could_not_be_tested() {
         let line = "Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.";
-        let console = || ConsoleSigns { panic: Some(line.to_owned()), ..spoke() };
+        let console = || ConsoleSigns { panic: Some(line.to_owned()), ..some_output() };
         for (known, goal, code) in [
             (None, Goal::Command, 125),
             (Some(false), Goal::Command, 125),
@@ -442,7 +452,7 @@ mod tests {
     #[test]
     fn a_verdict_reported_before_the_machine_stopped_is_kept() {
         let events = vec![exit(Ended::Exited(3)), shutdown("guest-shutdown"), Event::QemuExited(QemuExit::Status(0))];
-        assert_eq!(judge(&transcript(events, spoke())), Outcome::Exited { status: 3 });
+        assert_eq!(judge(&transcript(events, some_output())), Outcome::Exited { status: 3 });
     }
 
     #[test]
@@ -468,10 +478,10 @@ mod tests {
         ];
         for (goal, events, name, code) in cases {
             let shown = format!("{goal:?} {events:?}");
-            let outcome = judge(&Transcript { goal, ..transcript(events, spoke()) });
+            let outcome = judge(&Transcript { goal, ..transcript(events, some_output()) });
             assert_eq!((outcome.name(), outcome.exit_code()), (name, code), "{shown}");
         }
-        let panicked = ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..spoke() };
+        let panicked = ConsoleSigns { panic: Some("Kernel panic - not syncing: x".to_owned()), ..some_output() };
         let outcome = judge(&Transcript { goal: Goal::PowerOff, ..transcript(vec![], panicked) });
         assert_eq!(outcome.exit_code(), 120);
     }
@@ -480,7 +490,7 @@ mod tests {
     fn only_pid_1_can_report_success() {
         let quiet_ends = [vec![], vec![Event::QemuExited(QemuExit::Status(0))], vec![shutdown("guest-shutdown")]];
         for events in quiet_ends {
-            assert_ne!(judge(&transcript(events, spoke())).exit_code(), 0);
+            assert_ne!(judge(&transcript(events, some_output())).exit_code(), 0);
         }
     }
 }

@@ -81,15 +81,15 @@ pub fn why(plan: &Plan, path: &ArchivePath, out: &mut dyn Write) -> Result<(), P
         return Err(PlanError::NotThere { path: path.clone(), near: near(plan, path) });
     };
     writeln!(out, "/{}", Printable(place.as_bytes()))?;
-    let mut told = HashSet::from([place.clone()]);
+    let mut explained = HashSet::from([place.clone()]);
     // A stack instead of recursion: the host's modules and libraries determine the length of a chain.
     let mut ahead: Vec<(usize, &Why)> = entry.whys.iter().rev().map(|why| (1, why)).collect();
     while let Some((depth, why)) = ahead.pop() {
-        let asker = asker(plan, why);
-        let again = asker.is_some_and(|(place, _)| !told.insert(place.clone()));
+        let referring_entry = referring_entry(plan, why);
+        let again = referring_entry.is_some_and(|(place, _)| !explained.insert(place.clone()));
         let note = if again { " (see above)" } else { "" };
         writeln!(out, "{:indent$}{}{note}", "", Printable(why.to_string().as_bytes()), indent = depth * 2)?;
-        if let (Some((_, entry)), false) = (asker, again) {
+        if let (Some((_, entry)), false) = (referring_entry, again) {
             ahead.extend(entry.whys.iter().rev().map(|why| (depth + 1, why)));
         }
     }
@@ -97,7 +97,7 @@ pub fn why(plan: &Plan, path: &ArchivePath, out: &mut dyn Write) -> Result<(), P
 }
 
 /// Returns the entry that a reason refers to.
-fn asker<'a>(plan: &'a Plan, why: &Why) -> Option<(&'a ArchivePath, &'a Entry)> {
+fn referring_entry<'a>(plan: &'a Plan, why: &Why) -> Option<(&'a ArchivePath, &'a Entry)> {
     match why {
         Why::Base | Why::Default | Why::Asked(_) | Why::Applet | Why::Channel => None,
         Why::OnPath { program: path }

@@ -118,16 +118,16 @@ mod tests {
         let mut kept = tempfile::tempfile().expect("a file");
         let build = Build { line: OsStr::new(line), directory: Path::new("/"), limit, kept: Some(&kept) };
         let ended = build.run(&mut Signals::catch().expect("signals")).expect("it runs");
-        let mut said = String::new();
-        kept.seek(SeekFrom::Start(0)).and_then(|_| kept.read_to_string(&mut said)).expect("text");
-        (ended, said)
+        let mut output = String::new();
+        kept.seek(SeekFrom::Start(0)).and_then(|_| kept.read_to_string(&mut output)).expect("text");
+        (ended, output)
     }
 
     #[test]
     fn the_result_and_the_output_of_a_build_are_kept() {
         assert_eq!(run("pwd", None), (Built::Done, "/\n".to_owned()));
-        let (ended, said) = run("echo one; echo two >&2; exit 3", None);
-        assert_eq!((ended, said.as_str()), (Built::Failed("exit 3".to_owned()), "one\ntwo\n"));
+        let (ended, output) = run("echo one; echo two >&2; exit 3", None);
+        assert_eq!((ended, output.as_str()), (Built::Failed("exit 3".to_owned()), "one\ntwo\n"));
         assert_eq!(run("kill -9 $$", None).0, Built::Failed("killed by signal 9".to_owned()));
     }
 
@@ -136,10 +136,10 @@ mod tests {
         // On a host with other load, the shell may start only after the first limits.
         for limit in [1, 10, 100] {
             let line = "trap 'echo cleaned; exit 1' INT; echo ready; sleep 1000 & wait";
-            let (ended, said) = run(line, Some(Duration::from_secs(limit)));
+            let (ended, output) = run(line, Some(Duration::from_secs(limit)));
             assert!(matches!(&ended, Built::Failed(why) if why.starts_with("not finished after ")), "{ended:?}");
-            if said.contains("ready") || limit == 100 {
-                assert_eq!(said, "ready\ncleaned\n");
+            if output.contains("ready") || limit == 100 {
+                assert_eq!(output, "ready\ncleaned\n");
                 break;
             }
         }

@@ -62,22 +62,22 @@ pub(crate) enum Ram<T> {
 }
 
 impl<T> Payload<T> {
-    /// Returns the same payload with `tell` applied to each part.
-    pub(crate) fn map<U>(&self, tell: impl Fn(&T) -> U) -> Payload<U> {
+    /// Returns the same payload with `f` applied to each part.
+    pub(crate) fn map<U>(&self, f: impl Fn(&T) -> U) -> Payload<U> {
         match self {
             Self::Linux { kernel, initrd, warm } => {
                 let warm = warm.as_ref().map(|warm| Warm {
-                    window: tell(&warm.window),
+                    window: f(&warm.window),
                     window_mib: warm.window_mib,
                     ram: match &warm.ram {
                         Ram::Anonymous => Ram::Anonymous,
-                        Ram::Shared(ram) => Ram::Shared(tell(ram)),
-                        Ram::Restored { ram, state } => Ram::Restored { ram: tell(ram), state: tell(state) },
+                        Ram::Shared(ram) => Ram::Shared(f(ram)),
+                        Ram::Restored { ram, state } => Ram::Restored { ram: f(ram), state: f(state) },
                     },
                 });
-                Payload::Linux { kernel: tell(kernel), initrd: tell(initrd), warm }
+                Payload::Linux { kernel: f(kernel), initrd: f(initrd), warm }
             }
-            Self::Disk { image, drive } => Payload::Disk { image: tell(image), drive: *drive },
+            Self::Disk { image, drive } => Payload::Disk { image: f(image), drive: *drive },
         }
     }
 
@@ -108,7 +108,7 @@ impl<T> Payload<T> {
 
 /// I/O connections of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wires {
+pub(crate) struct Connections {
     /// Payload, as paths that QEMU opens. Commas must not be escaped yet.
     pub(crate) payload: Payload<OsString>,
     /// Path of the guest's writable copy of the flash image; `None`: QEMU discards writes.
@@ -116,15 +116,15 @@ pub(crate) struct Wires {
     /// The disks of the machine, as paths that QEMU opens.
     pub(crate) disks: Vec<OsString>,
     /// Console, channel and monitor.
-    pub(crate) ends: Ends,
+    pub(crate) chardevs: Chardevs,
 }
 
 /// Console, channel and monitor of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ends {
+pub(crate) enum Chardevs {
     /// Console on QEMU's standard input and output (pipes), channel and monitor on inherited sockets, for a QEMU that
     /// bootling runs.
-    Wired {
+    Inherited {
         /// Control channel.
         channel: RawFd,
         /// Monitor.
@@ -135,9 +135,9 @@ pub(crate) enum Ends {
 }
 
 /// Builds the complete command line, starting with the program.
-pub(crate) fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
+pub(crate) fn argv(machine: &Machine, connections: &Connections) -> Vec<OsString> {
     let mut line = Line(vec![machine.qemu.path.clone().into_os_string()]);
-    let warm = wires.payload.warm();
+    let warm = connections.payload.warm();
     line.machine(machine, warm.is_some_and(|warm| warm.ram != Ram::Anonymous));
     line.option("-accel", machine.accelerator.name());
     line.option("-cpu", &machine.cpu);
@@ -146,33 +146,35 @@ pub(crate) fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
     }
     line.option("-m", format!("{}M", machine.memory_mib));
     line.words(["-nodefaults", "-no-user-config"]);
-    match wires.payload {
+    match connections.payload {
         Payload::Linux { .. } => line.words(["-no-reboot"]),
         // Systems may reboot during startup; bootling counts the reboots. A stopped machine must remain available for
         // QMP queries.
-        Payload::Disk { .. } if matches!(wires.ends, Ends::Wired { .. }) => line.words(["-no-shutdown"]),
+        Payload::Disk { .. } if matches!(connections.chardevs, Chardevs::Inherited { .. }) => {
+            line.words(["-no-shutdown"]);
+        }
         Payload::Disk { .. } => {}
     }
     line.option("-display", "none");
     let has_own_sandbox = machine.extra.iter().any(|word| word == "-sandbox");
-    if machine.qemu.facts.sandbox && !has_own_sandbox && matches!(wires.ends, Ends::Wired { .. }) {
+    if machine.qemu.facts.sandbox && !has_own_sandbox && matches!(connections.chardevs, Chardevs::Inherited { .. }) {
         line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     }
-    line.firmware(machine, wires.flash.as_deref());
-    match wires.ends {
-        Ends::Wired { channel, monitor } => {
+    line.firmware(machine, connections.flash.as_deref());
+    match connections.chardevs {
+        Chardevs::Inherited { channel, monitor } => {
             line.option("-chardev", "stdio,id=console,signal=off");
             line.option("-serial", "chardev:console");
             line.channel(machine, channel);
             line.option("-chardev", format!("socket,id=monitor,fd={monitor}"));
             line.option("-mon", "chardev=monitor,mode=control");
         }
-        Ends::Stdio => line.option("-serial", "mon:stdio"),
+        Chardevs::Stdio => line.option("-serial", "mon:stdio"),
     }
     if let Some(warm) = warm {
         line.warm(warm, machine.memory_mib);
     }
-    match &wires.payload {
+    match &connections.payload {
         Payload::Linux { kernel, initrd, .. } => {
             line.option("-kernel", kernel);
             line.option("-initrd", initrd);
@@ -180,7 +182,7 @@ pub(crate) fn argv(machine: &Machine, wires: &Wires) -> Vec<OsString> {
         }
         Payload::Disk { image, drive } => line.drive(*drive, image),
     }
-    line.devices(&machine.devices, &wires.disks);
+    line.devices(&machine.devices, &connections.disks);
     line.0.extend(machine.extra.iter().cloned());
     line.0
 }
@@ -289,8 +291,8 @@ impl Line {
     fn flash(&mut self, unit: u8, image: &Image, how: &Flash<'_>) {
         let (file, mode) = match how {
             Flash::ReadOnly => (image.path.as_os_str(), "readonly=on"),
-            Flash::Forgetful => (image.path.as_os_str(), "snapshot=on"),
-            Flash::Own(own) => (*own, "readonly=off"),
+            Flash::Discarded => (image.path.as_os_str(), "snapshot=on"),
+            Flash::Writable(own) => (*own, "readonly=off"),
         };
         let mut value = OsString::from(format!("if=pflash,unit={unit},format={},{mode},file=", image.format.name()));
         value.push(in_option(file));
@@ -323,14 +325,14 @@ enum Flash<'a> {
     /// Writes are refused.
     ReadOnly,
     /// Writes are discarded.
-    Forgetful,
+    Discarded,
     /// Writes go to this file.
-    Own(&'a OsStr),
+    Writable(&'a OsStr),
 }
 
 impl<'a> Flash<'a> {
     fn of(own: Option<&'a OsStr>) -> Self {
-        own.map_or(Self::Forgetful, Self::Own)
+        own.map_or(Self::Discarded, Self::Writable)
     }
 }
 
@@ -364,7 +366,7 @@ fn quote(word: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ends, Payload, Ram, Warm, Wires, argv, shell_line};
+    use super::{Chardevs, Connections, Payload, Ram, Warm, argv, shell_line};
     use crate::arch::Arch;
     use crate::format::SectorSize;
     use crate::qemu::device::Devices;
@@ -398,21 +400,21 @@ mod tests {
         }
     }
 
-    fn pretty(transport: Transport, ends: Ends) -> String {
-        lines(&machine(transport), None, ends)
+    fn pretty(transport: Transport, chardevs: Chardevs) -> String {
+        lines(&machine(transport), None, chardevs)
     }
 
-    fn lines(machine: &Machine, flash: Option<&str>, ends: Ends) -> String {
+    fn lines(machine: &Machine, flash: Option<&str>, chardevs: Chardevs) -> String {
         let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm: None };
-        let wires = Wires { payload, flash: flash.map(OsString::from), disks: Vec::new(), ends };
-        shell_line(&argv(machine, &wires)).to_string_lossy().replace(" -", "\n-")
+        let connections = Connections { payload, flash: flash.map(OsString::from), disks: Vec::new(), chardevs };
+        shell_line(&argv(machine, &connections)).to_string_lossy().replace(" -", "\n-")
     }
 
     /// Lines that the firmware adds.
     fn firmware_lines(firmware: Firmware, flash: Option<&str>) -> String {
-        let plain = pretty(Transport::VirtioPci, WIRED);
+        let plain = pretty(Transport::VirtioPci, INHERITED);
         let machine = Machine { firmware, ..machine(Transport::VirtioPci) };
-        let all = lines(&machine, flash, WIRED);
+        let all = lines(&machine, flash, INHERITED);
         all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
     }
 
@@ -424,7 +426,7 @@ mod tests {
         Image { path: path.into(), format }
     }
 
-    const WIRED: Ends = Ends::Wired { channel: 4, monitor: 5 };
+    const INHERITED: Chardevs = Chardevs::Inherited { channel: 4, monitor: 5 };
 
     #[test]
     fn a_run_over_virtio() {
@@ -450,16 +452,17 @@ mod tests {
             -initrd /proc/self/fd/9
             -append 'console=ttyS0 panic=-1 quiet'
             -trace 'ich9*'"]]
-        .assert_eq(&pretty(Transport::VirtioPci, WIRED));
+        .assert_eq(&pretty(Transport::VirtioPci, INHERITED));
     }
 
     /// Lines that a waiting guest adds.
     fn warm_lines(ram: Ram<OsString>) -> String {
-        let plain = pretty(Transport::VirtioPci, WIRED);
+        let plain = pretty(Transport::VirtioPci, INHERITED);
         let warm = Some(Warm { window: "/proc/self/fd/11".into(), window_mib: 256, ram });
         let payload = Payload::Linux { kernel: "/k/vmlinux".into(), initrd: "/proc/self/fd/9".into(), warm };
-        let wires = Wires { payload, flash: None, disks: Vec::new(), ends: WIRED };
-        let all = shell_line(&argv(&machine(Transport::VirtioPci), &wires)).to_string_lossy().replace(" -", "\n-");
+        let connections = Connections { payload, flash: None, disks: Vec::new(), chardevs: INHERITED };
+        let all =
+            shell_line(&argv(&machine(Transport::VirtioPci), &connections)).to_string_lossy().replace(" -", "\n-");
         all.lines().filter(|line| !plain.lines().any(|known| known == *line)).collect::<Vec<_>>().join("\n")
     }
 
@@ -486,7 +489,7 @@ mod tests {
 
     #[test]
     fn a_run_over_the_second_serial_port() {
-        let line = pretty(Transport::Com2, WIRED);
+        let line = pretty(Transport::Com2, INHERITED);
         assert!(
             line.contains("-serial chardev:console\n-chardev socket,id=channel,fd=4\n-serial chardev:channel"),
             "{line}"
@@ -495,7 +498,7 @@ mod tests {
 
     #[test]
     fn a_line_to_paste_has_its_console_on_the_terminal() {
-        let line = pretty(Transport::VirtioPci, Ends::Stdio);
+        let line = pretty(Transport::VirtioPci, Chardevs::Stdio);
         assert!(line.contains("-serial mon:stdio") && !line.contains("fd=") && !line.contains("-sandbox"), "{line}");
     }
 
@@ -529,10 +532,14 @@ mod tests {
         let machine =
             Machine { firmware: Firmware::Bios(None), display: Display::Mirrored, ..machine(Transport::None) };
         let drive = Drive::new(drive::Format::Qcow2, drive::Bus::Virtio, SectorSize::S4096).expect("a drive");
-        let command_line = |image: &str, ends| {
-            let wires =
-                Wires { payload: Payload::Disk { image: image.into(), drive }, flash: None, disks: Vec::new(), ends };
-            shell_line(&argv(&machine, &wires)).to_string_lossy().replace(" -", "\n-")
+        let command_line = |image: &str, chardevs| {
+            let connections = Connections {
+                payload: Payload::Disk { image: image.into(), drive },
+                flash: None,
+                disks: Vec::new(),
+                chardevs,
+            };
+            shell_line(&argv(&machine, &connections)).to_string_lossy().replace(" -", "\n-")
         };
         expect![[r"
             /usr/bin/qemu-system-x86_64
@@ -553,8 +560,8 @@ mod tests {
             -drive if=none,id=drive,format=qcow2,snapshot=on,file=/proc/self/fd/9
             -device virtio-blk-pci,drive=drive,bootindex=0,logical_block_size=4096,physical_block_size=4096
             -trace 'ich9*'"]]
-        .assert_eq(&command_line("/proc/self/fd/9", WIRED));
-        let to_paste = command_line("/a,b c.qcow2", Ends::Stdio);
+        .assert_eq(&command_line("/proc/self/fd/9", INHERITED));
+        let to_paste = command_line("/a,b c.qcow2", Chardevs::Stdio);
         assert!(to_paste.contains("file=/a,,b c.qcow2'") && !to_paste.contains("-no-shutdown"), "{to_paste}");
     }
 

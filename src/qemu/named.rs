@@ -9,8 +9,8 @@ use std::path::PathBuf;
 pub fn files<'a>(words: impl IntoIterator<Item = &'a OsString>) -> Vec<PathBuf> {
     let properties = words.into_iter().flat_map(|word| properties(word.as_bytes()));
     let candidates = properties.flat_map(|property| {
-        let value = behind(&property, b'=').unwrap_or(&property).to_vec();
-        let inner = behind(&value, b':').map(|inner| inner.strip_prefix(b":").unwrap_or(inner).to_vec());
+        let value = after(&property, b'=').unwrap_or(&property).to_vec();
+        let inner = after(&value, b':').map(|inner| inner.strip_prefix(b":").unwrap_or(inner).to_vec());
         [Some(value), inner]
     });
     let paths = candidates.flatten().map(|name| PathBuf::from(OsStr::from_bytes(&name)));
@@ -18,7 +18,7 @@ pub fn files<'a>(words: impl IntoIterator<Item = &'a OsString>) -> Vec<PathBuf> 
 }
 
 /// Returns the bytes after the first `mark`.
-fn behind(bytes: &[u8], mark: u8) -> Option<&[u8]> {
+fn after(bytes: &[u8], mark: u8) -> Option<&[u8]> {
     bytes.iter().position(|byte| *byte == mark).map(|at| &bytes[at + 1..])
 }
 

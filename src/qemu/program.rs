@@ -19,7 +19,7 @@ use crate::process::Process;
 /// Timeout for a version query, sufficient on slow hosts.
 const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 /// Maximum size of an output that is read, in bytes.
-const SAID: u64 = 4096;
+const MAX_OUTPUT: u64 = 4096;
 
 /// A QEMU system emulator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +59,12 @@ pub enum QemuError {
         path: PathBuf,
     },
     /// The program does not behave like QEMU.
-    #[error("failed to get the version of {}: {said}", path.display())]
+    #[error("failed to get the version of {}: {output}", path.display())]
     NotQemu {
         /// Path of the program.
         path: PathBuf,
         /// Actual result.
-        said: String,
+        output: String,
     },
 }
 
@@ -176,26 +176,26 @@ fn is_program(path: &Path) -> bool {
 /// Queries version and sandbox support; runs the program up to two times. `-sandbox on` is refused during option
 /// parsing if it was not compiled in (`softmmu/vl.c`), and `-version` exits directly afterwards.
 fn ask(path: &Path) -> Result<QemuFacts, QemuError> {
-    let not_qemu = |said: String| QemuError::NotQemu { path: path.to_owned(), said };
+    let not_qemu = |output: String| QemuError::NotQemu { path: path.to_owned(), output };
     let run = |arguments: &[&str]| answer(path, arguments).map_err(|error| not_qemu(error.to_string()));
-    let (status, mut said) = run(&["-sandbox", "on", "-version"])?;
+    let (status, mut output) = run(&["-sandbox", "on", "-version"])?;
     let sandbox = status.success();
     if !sandbox {
         let (status, without) = run(&["-version"])?;
         if !status.success() {
             return Err(not_qemu(format!("{status}, output {:?}", without.trim_end())));
         }
-        said = without;
+        output = without;
     }
     // A wrapper may print something first.
-    let Some((_, after)) = said.split_once("QEMU emulator version ") else {
-        return Err(not_qemu(format!("unexpected output {:?}", said.trim_end())));
+    let Some((_, after)) = output.split_once("QEMU emulator version ") else {
+        return Err(not_qemu(format!("unexpected output {:?}", output.trim_end())));
     };
     let version = after.split_whitespace().next().unwrap_or(after).to_owned();
     Ok(QemuFacts { version, sandbox })
 }
 
-/// Exit status and output of a short run of the program; the output is limited to [`SAID`] bytes.
+/// Exit status and output of a short run of the program; the output is limited to [`MAX_OUTPUT`] bytes.
 fn answer(path: &Path, arguments: &[&str]) -> io::Result<(ExitStatus, String)> {
     let mut command = Command::new(path);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -205,11 +205,11 @@ fn answer(path: &Path, arguments: &[&str]) -> io::Result<(ExitStatus, String)> {
     let Some(status) = process.exit()? else {
         return Err(io::Error::other(format!("no answer within {} s", PATIENCE.tv_sec)));
     };
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     for pipe in
         [process.take_stdout().map(OwnedFd::from), process.take_stderr().map(OwnedFd::from)].into_iter().flatten()
     {
-        File::from(pipe).take(SAID).read_to_end(&mut said)?;
+        File::from(pipe).take(MAX_OUTPUT).read_to_end(&mut output)?;
     }
-    Ok((status, String::from_utf8_lossy(&said).into_owned()))
+    Ok((status, String::from_utf8_lossy(&output).into_owned()))
 }

@@ -97,9 +97,9 @@ impl<'a> Programs<'a> {
         let located = self.locate(typed)?;
         if let Located::File(path) = &located {
             let resolved = self.root.resolve(path)?;
-            self.remark(&resolved, out);
+            self.note_capabilities(&resolved, out);
             self.include(path, Why::Asked(typed.to_owned()), path, 0, out)?;
-            self.remark_shim(&resolved, out)?;
+            self.note_shim(&resolved, out)?;
             self.on_path(path, out);
         }
         Ok(located)
@@ -292,7 +292,7 @@ impl<'a> Programs<'a> {
 
     /// Notes a script of a version manager such as pyenv. In its directory of shims, each program is a script that
     /// starts the real one through the manager.
-    fn remark_shim(&self, program: &Resolved, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
+    fn note_shim(&self, program: &Resolved, out: &mut Gathered<'_>) -> Result<(), UserlandError> {
         let directory = program.real.parent().filter(|parent| parent.file_name() == "shims");
         let (Some(directory), Binary::Script(_)) = (directory, self.binaries.get(&program.real)?) else {
             return Ok(());
@@ -308,7 +308,7 @@ impl<'a> Programs<'a> {
     }
 
     /// Notes the loss of file capabilities: newc carries no extended attributes.
-    fn remark(&self, program: &Resolved, out: &mut Gathered<'_>) {
+    fn note_capabilities(&self, program: &Resolved, out: &mut Gathered<'_>) {
         let mut value = [0; 64];
         let host = self.root.host_path(&program.real);
         if rustix::fs::getxattr(&host, "security.capability", &mut value).is_ok_and(|length| length > 0) {

@@ -97,7 +97,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = Cow<'_, str>> {
     })
 }
 
-/// Returns why a test with these parts failed, whatever its exit status; `None` if it may have passed.
+/// Returns the reason why a test with these parts failed, for any exit status; `None` if it may have passed.
 pub fn failure_cause<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<String> {
     let parts: Vec<&Part> = parts.into_iter().collect();
     let failed: Vec<_> = parts.iter().filter(|part| part.result == PartResult::Failed).collect();

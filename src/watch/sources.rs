@@ -48,7 +48,7 @@ impl Sources {
 
     /// Walks all roots. Omits files that cannot be read.
     pub(crate) fn walk(&self) -> Walked {
-        // A root that is not a directory is a source whatever its name is, even if it does not exist yet.
+        // A root that is not a directory is a source under any name, even if it does not exist yet.
         let files = self.roots.iter().filter(|root| !root.is_dir()).cloned();
         let mut walked = Walked { files: files.collect(), ..Walked::default() };
         let Some((first, others)) = self.roots.split_first() else { return walked };

@@ -26,7 +26,7 @@ pub(crate) enum Video {
     /// Firmware that mirrors the screen to the serial port, with its code in this segment (high byte).
     Mirrored(u8),
     /// No screen, and a handler that only returns.
-    Nobody,
+    Absent,
 }
 
 /// Behavior of the serial port.
@@ -79,7 +79,7 @@ impl Firmware {
         memory[VIDEO_VECTOR] = match video {
             Video::Vga => 0xC0,
             Video::Mirrored(segment) => segment,
-            Video::Nobody => 0xF0,
+            Video::Absent => 0xF0,
         };
         // A key pressed earlier.
         memory[KEYS_HEAD..KEYS_HEAD + 4].copy_from_slice(&[0x1E, 0, 0x20, 0]);
@@ -200,7 +200,7 @@ impl Firmware {
             0x0E if !self.mode_set => return Err("shows text without setting the mode".to_owned()),
             0x0E => self.shown.push(al),
             // Returns the mode, the number of columns and the page.
-            0x0F if self.video == Video::Nobody => return Ok(()),
+            0x0F if self.video == Video::Absent => return Ok(()),
             0x0F => {
                 machine.registers[AX] = 0x5003;
                 machine.registers[BX] &= 0xFF;

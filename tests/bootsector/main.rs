@@ -35,7 +35,7 @@ fn friendly() -> Machine {
 fn videos() -> impl Strategy<Value = Video> {
     prop_oneof![
         Just(Video::Vga),
-        Just(Video::Nobody),
+        Just(Video::Absent),
         // SeaBIOS's sercon, sgabios after a video BIOS, a handler in low memory.
         prop_oneof![Just(0xF0), Just(0xCA), Just(0x9F)].prop_map(Video::Mirrored)
     ]
@@ -69,7 +69,7 @@ fn expected(message: &Message, then: Then) -> Vec<u8> {
 fn check(mut machine: Machine, mut firmware: Firmware, text: &[u8], then: Then) -> Result<(), String> {
     let before = firmware.clone();
     let end = machine.run(&mut firmware)?;
-    let mine = matches!(firmware.video, Video::Vga | Video::Nobody);
+    let mine = matches!(firmware.video, Video::Vga | Video::Absent);
     let sent = match firmware.uart {
         Uart::Ready(_) | Uart::Ghost if mine => text,
         Uart::Ready(_) | Uart::Ghost | Uart::Unknown | Uart::Stuck => b"",

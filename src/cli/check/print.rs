@@ -12,7 +12,7 @@ use bootling::disk::check::{Finding, Place, Report, Rule, Severity, Subject, rul
 use bootling::initrd::explain::Printable;
 
 /// Returns the color of a severity.
-fn colour(severity: Severity) -> Style {
+fn color(severity: Severity) -> Style {
     match severity {
         Severity::Error => AnsiColor::Red.on_default().bold(),
         Severity::Warning => AnsiColor::Yellow.on_default().bold(),
@@ -46,8 +46,8 @@ pub(crate) fn text(name: &str, report: &Report, quiet: bool, out: &mut impl Writ
 /// Prints the results of the boot tests; only the failures if `quiet`.
 pub(crate) fn proofs(proofs: &[Proof], quiet: bool, out: &mut impl Write) -> io::Result<()> {
     for proof in proofs.iter().filter(|proof| !quiet || !proof.holds) {
-        let (word, colour) = if proof.holds { ("proven", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
-        let style = colour.on_default().bold();
+        let (word, color) = if proof.holds { ("proven", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
+        let style = color.on_default().bold();
         let took = Duration::from_millis(proof.took_ms).as_secs_f64();
         let says = Printable(proof.says.as_bytes());
         writeln!(out, "{style}{word}{style:#} {}: {says} ({took:.1} s)", proof.what)?;
@@ -57,7 +57,7 @@ pub(crate) fn proofs(proofs: &[Proof], quiet: bool, out: &mut impl Write) -> io:
 
 fn write_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let Finding { rule, place, what, mend } = finding;
-    let style = colour(rule.severity);
+    let style = color(rule.severity);
     let (severity, id) = (rule.severity, rule.id);
     writeln!(out, "{style}{severity}[{id}]{style:#} {}{}", describe_place(place), Printable(what.as_bytes()))?;
     let dim = Style::new().dimmed();
@@ -147,7 +147,7 @@ pub(crate) fn json(name: &str, report: &Report, proofs: Option<&[Proof]>, out: &
 pub(crate) fn rules(out: &mut impl Write) -> io::Result<()> {
     let dim = Style::new().dimmed();
     for Rule { id, severity, says, breaks, mend, source } in rules::all() {
-        let style = colour(*severity);
+        let style = color(*severity);
         writeln!(out, "{style}{severity}[{id}]{style:#} {says}")?;
         for (label, text) in [("breaks", breaks), ("mend", mend), ("source", source)] {
             writeln!(out, "{dim}    {label:<8}{dim:#}{text}")?;

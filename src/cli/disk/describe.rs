@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::size::for_people;
+use super::size::format_size;
 use bootling::disk::image::assemble::Image;
 use bootling::disk::layout::{ByteRange, EspNode, EspTree, Layout};
 use bootling::format::{Guid, SectorSize};
@@ -118,7 +118,7 @@ impl Disk {
         writeln!(
             out,
             "disk  {}, sectors of {} bytes, GPT {}",
-            for_people(self.size),
+            format_size(self.size),
             sizes.join(" and of "),
             self.guid
         )?;

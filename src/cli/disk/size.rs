@@ -17,13 +17,13 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Formats a size in MiB if it is a multiple of that, else in bytes.
-pub(crate) fn for_people(bytes: u64) -> String {
+pub(crate) fn format_size(bytes: u64) -> String {
     if bytes > 0 && bytes.is_multiple_of(1 << 20) { format!("{} MiB", bytes >> 20) } else { format!("{bytes} bytes") }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{for_people, size};
+    use super::{format_size, size};
 
     #[test]
     fn sizes_have_binary_units() {
@@ -33,6 +33,6 @@ mod tests {
         for text in ["", "M", "-1", "0", "1.5G", "12Q", "99999999999T", "ü"] {
             assert!(size(text).is_err(), "{text}");
         }
-        assert_eq!((for_people(3 << 20), for_people(1000)), ("3 MiB".into(), "1000 bytes".into()));
+        assert_eq!((format_size(3 << 20), format_size(1000)), ("3 MiB".into(), "1000 bytes".into()));
     }
 }

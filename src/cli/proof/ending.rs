@@ -42,7 +42,7 @@ impl Ending {
     /// Returns the condition for a disk: `Status` if bootling's pid 1 is on it, else `HandOver`.
     pub(crate) fn of(image: &Image) -> Self {
         let places = places(image, image.sector()).into_iter().take(MOST_VOLUMES);
-        if places.filter_map(|place| place.open(image).ok()).any(|volume| starts_ours(&volume)) {
+        if places.filter_map(|place| place.open(image).ok()).any(|volume| starts_bootling(&volume)) {
             Self::Status
         } else {
             Self::HandOver
@@ -67,7 +67,7 @@ impl Ending {
     }
 
     /// Describes the expected text.
-    pub(crate) const fn wants(&self) -> &'static str {
+    pub(crate) const fn expected_text(&self) -> &'static str {
         match self {
             Self::Status => "the exit status of bootling's command in the image",
             Self::Line(_) => "a line that matches --expect",
@@ -76,7 +76,7 @@ impl Ending {
     }
 
     /// Returns true if the matching line means success, and the details to report.
-    pub(crate) fn says(&self, line: &str) -> (bool, String) {
+    pub(crate) fn judge_line(&self, line: &str) -> (bool, String) {
         match self {
             Self::Status => {
                 (line.ends_with("exited with status 0"), format!("{line} (waited for the command in the image)"))
@@ -90,7 +90,7 @@ impl Ending {
 }
 
 /// Returns true if firmware's default program in a file system contains bootling's pid 1 and a job.
-fn starts_ours<M: Medium>(volume: &Volume<M>) -> bool {
+fn starts_bootling<M: Medium>(volume: &Volume<M>) -> bool {
     // The machine is a 64-bit PC, which starts no programs for other machine types.
     let Some(name) = Machine::X64.default_loader() else { return false };
     let Ok(Some(entry)) = volume.find(&format!("EFI/BOOT/{name}")) else { return false };

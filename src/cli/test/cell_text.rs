@@ -21,15 +21,15 @@ const MAX_SLOWEST: usize = 3;
 
 /// Label of a standing and its color.
 fn label(standing: Standing) -> (&'static str, Style) {
-    let colour = |colour: AnsiColor| colour.on_default().bold();
+    let color = |color: AnsiColor| color.on_default().bold();
     match standing {
-        Standing::Passed => ("PASS", colour(AnsiColor::Green)),
-        Standing::Flaky => ("FLAKY", colour(AnsiColor::Yellow)),
-        Standing::Known => ("KNOWN", colour(AnsiColor::Cyan)),
-        Standing::Unexpected => ("XPASS", colour(AnsiColor::Red)),
-        Standing::Failed => ("FAIL", colour(AnsiColor::Red)),
-        Standing::Error => ("ERROR", colour(AnsiColor::Red)),
-        Standing::Skipped => ("SKIP", colour(AnsiColor::Cyan)),
+        Standing::Passed => ("PASS", color(AnsiColor::Green)),
+        Standing::Flaky => ("FLAKY", color(AnsiColor::Yellow)),
+        Standing::Known => ("KNOWN", color(AnsiColor::Cyan)),
+        Standing::Unexpected => ("XPASS", color(AnsiColor::Red)),
+        Standing::Failed => ("FAIL", color(AnsiColor::Red)),
+        Standing::Error => ("ERROR", color(AnsiColor::Red)),
+        Standing::Skipped => ("SKIP", color(AnsiColor::Cyan)),
         Standing::NotRun => ("NOT RUN", Style::new().dimmed()),
     }
 }

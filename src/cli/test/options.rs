@@ -300,14 +300,14 @@ impl ExecutionArgs {
     /// Returns the values that override the manifest.
     pub(super) fn overrides(&self) -> Overrides {
         Overrides {
-            accel: self.accel.map(AccelArg::meant),
+            accel: self.accel.map(AccelArg::accel),
             qemu: self.qemu.clone(),
             timeout: self.timeout,
             idle_timeout: self.idle_timeout,
             hang_report: self.hang_report,
             retries: self.retries,
             repeat: self.repeat,
-            health: self.health.map(PolicyArg::meant),
+            health: self.health.map(PolicyArg::policy),
             fail_on: self.fail_on.clone(),
             boot: self.boot,
             isolate: self.isolate,

@@ -5,7 +5,7 @@ use super::rules::mbr::{
     MESSAGE_MISSING,
 };
 use super::{Place, Report, Subject, loaders};
-use crate::format::bootsector::{Found, decode_message, is_byebyebios_whole, recognise};
+use crate::format::bootsector::{Found, decode_message, is_byebyebios_whole, recognize};
 use crate::format::bytes::le64;
 use crate::format::gpt::{Gpt, Partition};
 use crate::format::mbr::Mbr;
@@ -26,7 +26,7 @@ pub(super) fn check(medium: &dyn Medium, mbr: &Mbr, tables: &[Gpt], report: &mut
         report.add(MESSAGE_4KN, place(), "every partition table is for 4096-byte sectors");
         return;
     }
-    let found = recognise(&mbr.boot_code);
+    let found = recognize(&mbr.boot_code);
     let message = decode_message(&mbr.boot_area());
     report.subjects.push(Subject::new("boot sector", describe_code(&found, message.as_deref())));
     match found {
@@ -36,8 +36,8 @@ pub(super) fn check(medium: &dyn Medium, mbr: &Mbr, tables: &[Gpt], report: &mut
         // No BIOS runs on other machines.
         Found::Nothing if is_for_others(&loaders::of_esps(medium, tables)) => {}
         Found::Nothing => report.add(MESSAGE_MISSING, place(), "no boot code"),
-        Found::Ours if message.is_none() => report.add(MESSAGE_BROKEN, place(), "bootling's stub, message damaged"),
-        Found::Ours => {}
+        Found::Bootling if message.is_none() => report.add(MESSAGE_BROKEN, place(), "bootling's stub, message damaged"),
+        Found::Bootling => {}
         Found::Byebyebios if !is_byebyebios_whole(&mbr.boot_code) => {
             report.add(MESSAGE_BROKEN, place(), "byebyebios stub, message without an end");
         }
@@ -60,7 +60,7 @@ fn is_for_others(machines: &[Machine]) -> bool {
 /// Returns true if GRUB's boot code finds more of its code outside of any partition: the sector whose number is in the
 /// boot code is neither empty nor the GPT (`grub-core/boot/i386/pc/boot.S`, `kernel_sector`).
 fn has_grub_core(medium: &dyn Medium, mbr: &Mbr) -> bool {
-    if !matches!(recognise(&mbr.boot_code), Found::Loader("GRUB" | "Ventoy")) {
+    if !matches!(recognize(&mbr.boot_code), Found::Loader("GRUB" | "Ventoy")) {
         return false;
     }
     let mut sector = [0; 512];

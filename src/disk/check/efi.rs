@@ -89,7 +89,7 @@ fn signature<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Report) {
         report.add(SIGN_NONE, place(), "no signature");
         return;
     }
-    let digested = match digest::<Sha256>(pe, file, Tail::AsItIs) {
+    let digested = match digest::<Sha256>(pe, file, Tail::Unpadded) {
         Ok(digested) => digested,
         Err(error) => {
             report.add(PE_BROKEN, place(), format!("failed to compute the signed digest: {error}"));
@@ -97,14 +97,14 @@ fn signature<M: Medium>(pe: &Pe, file: &M, path: &str, report: &mut Report) {
         }
     };
     // Only SHA-256 signatures can be verified here.
-    let told: Vec<&[u8]> = certificates.pkcs7.iter().filter_map(|pkcs7| told_digest(pkcs7)).collect();
+    let told: Vec<&[u8]> = certificates.pkcs7.iter().filter_map(|pkcs7| signed_digest(pkcs7)).collect();
     if !told.is_empty() && told.iter().all(|told| *told != digested.digest) {
         report.add(SIGN_STALE, place(), "no signature matches the digest of the file");
     }
 }
 
 /// Returns the SHA-256 digest of the program in a signature.
-fn told_digest(pkcs7: &[u8]) -> Option<&[u8]> {
+fn signed_digest(pkcs7: &[u8]) -> Option<&[u8]> {
     SHA256.iter().find_map(|prefix| {
         let at = pkcs7.windows(prefix.len()).position(|window| window == *prefix)? + prefix.len();
         pkcs7.get(at..at + 32)

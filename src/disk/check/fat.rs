@@ -179,9 +179,9 @@ fn info<M: Medium>(volume: &Volume<M>, free: u64, place: &Place, report: &mut Re
         return;
     }
     // FFFFFFFF means "unknown", which is valid.
-    let told = word(488);
-    if told != u32::MAX && u64::from(told) != free {
-        report.add(FAT_INFO, place.clone(), format!("FSInfo has {told} free clusters, allocation table {free}"));
+    let recorded = word(488);
+    if recorded != u32::MAX && u64::from(recorded) != free {
+        report.add(FAT_INFO, place.clone(), format!("FSInfo has {recorded} free clusters, allocation table {free}"));
     }
 }
 

@@ -140,9 +140,9 @@ impl Report {
 
     /// Returns the number of findings with this severity, including those that are only counted.
     pub fn count(&self, severity: Severity) -> usize {
-        let told = self.findings.iter().filter(|finding| finding.rule.severity == severity).count();
+        let listed = self.findings.iter().filter(|finding| finding.rule.severity == severity).count();
         let more = self.more.iter().filter(|(rule, _)| rule.severity == severity);
-        more.fold(told, |sum, (_, count)| sum.saturating_add(*count))
+        more.fold(listed, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// Returns true if the report has a finding of `rule`.

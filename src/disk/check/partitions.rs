@@ -58,7 +58,7 @@ fn check_one(gpt: &Gpt, iso: bool, report: &mut Report) {
             let (from, to) = (header.first_usable_lba, header.last_usable_lba);
             report.add(PART_RANGE, place(), format!("LBA {first} to {last}, usable are {from} to {to}"));
         }
-        // A BIOS boot partition is read once, at boot; it often fills the gap behind the table.
+        // A BIOS boot partition is read once, at boot; it often fills the gap after the table.
         let aligned = first.offset(sector).is_some_and(|offset| offset.is_multiple_of(PAGE));
         if !aligned && !iso && part.type_guid != Guid::BIOS_BOOT {
             report.add(PART_ALIGNMENT, place(), format!("LBA {first} of {sector} bytes is not a multiple of {PAGE}"));
@@ -71,7 +71,7 @@ fn check_one(gpt: &Gpt, iso: bool, report: &mut Report) {
         }
     }
     overlapping(gpt, report);
-    twins(gpt, report);
+    duplicate_guids(gpt, report);
 }
 
 fn overlapping(gpt: &Gpt, report: &mut Report) {
@@ -88,7 +88,7 @@ fn overlapping(gpt: &Gpt, report: &mut Report) {
     }
 }
 
-fn twins(gpt: &Gpt, report: &mut Report) {
+fn duplicate_guids(gpt: &Gpt, report: &mut Report) {
     let mut parts: Vec<&Partition> = gpt.partitions.iter().filter(|part| part.unique_guid != Guid::ZERO).collect();
     parts.sort_by_key(|part| (part.unique_guid, part.number));
     for pair in parts.windows(2).filter(|pair| pair[0].unique_guid == pair[1].unique_guid) {

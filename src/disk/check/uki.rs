@@ -35,7 +35,7 @@ fn text<M: Medium>(pe: &Pe, file: &M, name: &str) -> Option<String> {
 pub(super) fn facts<M: Medium>(pe: &Pe, file: &M) -> String {
     let kind = if pe.section(".linux").is_some() { "UKI" } else { "EFI program" };
     let mut facts = format!("{kind} for {}, {} bytes", pe.machine, pe.size);
-    if let Ok(Some(stub)) = uki::says(pe, file) {
+    if let Ok(Some(stub)) = uki::identity(pe, file) {
         facts += ", ";
         facts += &stub;
     }
@@ -108,8 +108,8 @@ fn payload(pe: &Pe, section: &Section, path: &str, report: &mut Report) {
 
 /// Returns true if the stub is known to start the kernel from a copy, so that sections may follow it.
 fn starts_copy<M: Medium>(pe: &Pe, file: &M) -> bool {
-    let said = uki::says(pe, file).ok().flatten().unwrap_or_default();
-    let version = said.strip_prefix("systemd-stub ").map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    let identity = uki::identity(pe, file).ok().flatten().unwrap_or_default();
+    let version = identity.strip_prefix("systemd-stub ").map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
     version.flatten().and_then(|digits| digits.parse().ok()).is_some_and(|version: u32| version >= COPIES)
 }
 

@@ -113,12 +113,12 @@ impl Foreign {
 fn complaint(program: &mut Process, error: io::Error) -> ForeignError {
     let stderr = program.take_stderr();
     program.kill();
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     if let Some(stderr) = stderr {
-        drop(stderr.take(COMPLAINT).read_to_end(&mut said));
+        drop(stderr.take(COMPLAINT).read_to_end(&mut output));
     }
-    let said = String::from_utf8_lossy(&said);
-    match said.lines().rev().find(|line| !line.trim().is_empty()) {
+    let output = String::from_utf8_lossy(&output);
+    match output.lines().rev().find(|line| !line.trim().is_empty()) {
         Some(line) => ForeignError::Refused(line.trim().trim_start_matches("qemu-storage-daemon: ").to_owned()),
         None => error.into(),
     }

@@ -56,7 +56,7 @@ pub enum RootFsError {
         package: &'static str,
     },
     /// The tool failed.
-    #[error("failed to create a file system from {}: {tool} failed ({status}){}", path.display(), last_lines(said))]
+    #[error("failed to create a file system from {}: {tool} failed ({status}){}", path.display(), last_lines(messages))]
     Tool {
         /// Source directory.
         path: PathBuf,
@@ -65,12 +65,12 @@ pub enum RootFsError {
         /// Exit status.
         status: std::process::ExitStatus,
         /// Last lines of its standard error.
-        said: String,
+        messages: String,
     },
 }
 
-fn last_lines(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!(": {said}") }
+fn last_lines(messages: &str) -> String {
+    if messages.is_empty() { String::new() } else { format!(": {messages}") }
 }
 
 impl RootFsError {
@@ -228,18 +228,18 @@ fn run(
         }
         Err(error) => return Err(failed(error)),
     };
-    let said = match &mut child.stderr {
+    let messages = match &mut child.stderr {
         Some(stderr) => last(stderr, LAST).map_err(failed)?,
         None => Vec::new(),
     };
     let status = child.wait().map_err(failed)?;
-    let said = String::from_utf8_lossy(&said);
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let messages = String::from_utf8_lossy(&messages);
+    let lines: Vec<&str> = messages.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let lines = &lines[lines.len().saturating_sub(COMPLAINT)..];
     if status.success() {
         return Ok(lines.iter().map(|line| format!("{tool}: {line}")).collect());
     }
-    Err(RootFsError::Tool { path: directory.to_owned(), tool, status, said: lines.join("; ") })
+    Err(RootFsError::Tool { path: directory.to_owned(), tool, status, messages: lines.join("; ") })
 }
 
 /// Reads to the end of the stream, so that the writer does not block, and returns the last `most` bytes.
@@ -259,9 +259,9 @@ mod tests {
 
     #[test]
     fn long_output_is_read_completely_and_its_end_is_kept() {
-        let said: Vec<u8> = (0..1_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
-        let mut left = said.as_slice();
-        assert_eq!(last(&mut left, 1000).expect("read"), said[said.len() - 1000..]);
+        let messages: Vec<u8> = (0..1_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
+        let mut left = messages.as_slice();
+        assert_eq!(last(&mut left, 1000).expect("read"), messages[messages.len() - 1000..]);
         assert_eq!(left, b"");
         assert_eq!(last(&mut b"abc".as_slice(), 1000).expect("read"), b"abc");
     }

@@ -55,7 +55,7 @@ impl Signer {
 
     /// Returns a note if the certificate is not valid at the time `now`. Firmware ignores the validity period; other
     /// verifiers may refuse the signature.
-    pub fn untimely(&self, now: SystemTime) -> Option<String> {
+    pub fn validity_note(&self, now: SystemTime) -> Option<String> {
         let (first, last) = self.validity;
         if now < first {
             return Some(format!("the certificate of {} is not valid yet; firmware ignores this", self.subject));

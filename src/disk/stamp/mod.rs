@@ -21,7 +21,7 @@ pub use self::write::apply;
 use std::io;
 
 use crate::disk::signature;
-use crate::format::bootsector::{Found, recognise};
+use crate::format::bootsector::{Found, recognize};
 use crate::format::gpt::{self, Fault, Gpt, Partition};
 use crate::format::iso9660::{self, Platform};
 use crate::format::mbr::{BOOT_CODE, Mbr, PROTECTIVE, Record};
@@ -194,7 +194,7 @@ fn describe_fault(fault: &Fault) -> String {
 /// Plans the change. Returns the first objection that is not or cannot be overridden.
 pub fn plan(facts: &Facts, request: &Request) -> Result<Stamp, Objection> {
     let mut mbr = Mbr::decode(&facts.first);
-    let found = recognise(&mbr.boot_code);
+    let found = recognize(&mbr.boot_code);
     let mut objections = match request.action {
         Action::Write(code) => against_writing(facts, &mbr, &found, mbr.boot_code == code),
         Action::Restore(code, records) => {
@@ -266,7 +266,7 @@ fn encode(mbr: &Mbr, before: &[u8; 512], action: &Action) -> [u8; 512] {
 fn against_overwriting(facts: &Facts, mbr: &Mbr, found: &Found) -> Option<Objection> {
     let is_data = facts.tables.is_empty() && facts.damaged.is_none() && !mbr.bootable;
     match found {
-        Found::Ours | Found::Byebyebios | Found::Nothing => None,
+        Found::Bootling | Found::Byebyebios | Found::Nothing => None,
         // The boot code in the first sector of a file system is part of it.
         Found::Loader(_) => facts.occupant.map(Objection::Content),
         Found::Unknown => facts.occupant.or(is_data.then_some("data of an unknown format")).map(Objection::Content),
@@ -291,7 +291,7 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<
         objections.push(if protective { Objection::Hybrid(foreign) } else { Objection::MbrPartitions(foreign) });
     }
     match found {
-        Found::Nothing | Found::Ours | Found::Byebyebios => {}
+        Found::Nothing | Found::Bootling | Found::Byebyebios => {}
         Found::Loader(_) | Found::Unknown if there => {}
         Found::Loader(name) => objections.push(Objection::Loader((*name).to_owned())),
         Found::Unknown => objections.push(Objection::UnknownCode),
@@ -318,12 +318,12 @@ fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<
 /// Returns the objections to removing bootling's boot code.
 fn against_undoing(mbr: &Mbr, found: &Found, old: Option<&[u8; BOOT_CODE]>) -> Vec<Objection> {
     match found {
-        Found::Ours | Found::Byebyebios => Vec::new(),
+        Found::Bootling | Found::Byebyebios => Vec::new(),
         Found::Nothing if old.is_none() => Vec::new(),
         Found::Nothing | Found::Loader(_) | Found::Unknown if old == Some(&mbr.boot_code) => Vec::new(),
         Found::Nothing => vec![Objection::NothingThere],
-        Found::Loader(name) => vec![Objection::NotOurs(format!("that of {name}"))],
-        Found::Unknown => vec![Objection::NotOurs("unknown code".to_owned())],
+        Found::Loader(name) => vec![Objection::ForeignCode(format!("that of {name}"))],
+        Found::Unknown => vec![Objection::ForeignCode("unknown code".to_owned())],
     }
 }
 

@@ -48,7 +48,7 @@ pub enum Objection {
     BootCatalog,
     /// Boot code to remove that bootling did not write.
     #[error("expected the boot code of bootling, found {0}")]
-    NotOurs(String),
+    ForeignCode(String),
     /// No boot code to replace.
     #[error("no boot code to replace")]
     NothingThere,
@@ -77,7 +77,7 @@ impl Objection {
             | Self::BiosBoot(_)
             | Self::LegacyBootable(_)
             | Self::BootCatalog
-            | Self::NotOurs(_)
+            | Self::ForeignCode(_)
             | Self::NothingThere => Yields::Force,
             Self::SlotTaken | Self::WouldHide | Self::OtherRecords => Yields::Never,
         }
@@ -101,7 +101,7 @@ impl Objection {
             | Self::BootCatalog => {
                 "if only UEFI must boot it, --force overwrites the boot code, and --save FILE saves it first"
             }
-            Self::NotOurs(_) | Self::NothingThere => "--force overwrites it anyway",
+            Self::ForeignCode(_) | Self::NothingThere => "--force overwrites it anyway",
             Self::SlotTaken => "omit --bios-active",
             Self::OtherRecords => "to restore only the boot code, truncate FILE to 440 bytes",
             Self::WouldHide => "omit --fix-mbr",

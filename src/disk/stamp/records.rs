@@ -47,7 +47,7 @@ fn covers(record: &Record, sectors: Option<u32>) -> bool {
 }
 
 /// Returns the valid protective record, or else the first record of the protective type, and its index from 0.
-fn meant(mbr: &Mbr) -> Option<(usize, Record)> {
+fn protective_record(mbr: &Mbr) -> Option<(usize, Record)> {
     let slot = mbr.protective_slot().or_else(|| mbr.records.iter().position(|record| record.kind == PROTECTIVE))?;
     Some((slot, *mbr.records.get(slot)?))
 }
@@ -55,7 +55,7 @@ fn meant(mbr: &Mbr) -> Option<(usize, Record)> {
 fn fix(facts: &Facts, mbr: &mut Mbr) -> Result<(), Objection> {
     mbr.bootable = true;
     let right = Record::protective(facts.sectors().unwrap_or(u64::MAX));
-    if let Some((slot, mut record)) = meant(mbr) {
+    if let Some((slot, mut record)) = protective_record(mbr) {
         let placed = record.first_lba == 1 && record.first_chs == right.first_chs && record.indicator == 0;
         if !placed || !covers(&record, covered(facts)) {
             record = right;
@@ -98,7 +98,7 @@ fn note(facts: &Facts, mbr: &Mbr, notes: &mut Vec<String>) {
         return;
     }
     let mut wrong = Vec::new();
-    match meant(mbr) {
+    match protective_record(mbr) {
         None => wrong.push("the boot record has no protective record: Linux ignores the GPT".to_owned()),
         Some((slot, record)) => {
             note_slot(mbr, slot, &mut wrong);

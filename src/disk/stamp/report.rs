@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, Facts, Stamp, StampSpec};
 use crate::format::SectorSize;
-use crate::format::bootsector::{Found, decode_message, recognise};
+use crate::format::bootsector::{Found, decode_message, recognize};
 use crate::format::mbr::{BOOT_AREA, BOOT_CODE};
 
 /// Version of the JSON result. New fields do not change it.
@@ -67,9 +67,9 @@ impl StampReport {
             }
             .to_owned(),
             bytes_used: after.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
-            boot_code_before: match recognise(&before) {
+            boot_code_before: match recognize(&before) {
                 Found::Nothing => "nothing",
-                Found::Ours => "bootling",
+                Found::Bootling => "bootling",
                 Found::Byebyebios => "byebyebios",
                 Found::Loader(name) => name,
                 Found::Unknown => "unknown",

@@ -248,7 +248,7 @@ fn removing_and_restoring_leave_foreign_code_unchanged() {
     assert!(!stamped(&disk, &remove).changes());
     change(&mut disk, |mbr| mbr.boot_code[0] = 0xeb);
     let other = Mbr::decode(disk[..512].try_into().expect("512 bytes")).boot_code;
-    assert!(matches!(plan(&facts(&disk), &remove), Err(Objection::NotOurs(_))));
+    assert!(matches!(plan(&facts(&disk), &remove), Err(Objection::ForeignCode(_))));
     let restore = Request { action: Action::Restore(other, None), ..WRITE };
     assert!(!stamped(&disk, &restore).changes(), "the saved code is already present");
     assert_eq!(plan(&facts(&usual()), &restore), Err(Objection::NothingThere));

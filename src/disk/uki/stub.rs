@@ -74,7 +74,7 @@ impl Stub {
         }
         // Firmware would start any other EFI application, too, but that application would ignore the kernel. Sections
         // that only other programs read (`.osrel`, `.uname`) are not required.
-        if NEEDED.iter().any(|section| !info.knows.contains(section)) {
+        if NEEDED.iter().any(|section| !info.sections.contains(section)) {
             return refused("no support for .linux, .initrd and .cmdline, so it would not start the kernel");
         }
         Ok(Self { path, bytes, pe })

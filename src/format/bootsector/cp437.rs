@@ -24,10 +24,10 @@ pub(crate) fn to_char(byte: u8) -> char {
 /// Converts a character to bytes that show it or a substitute: quotation marks become straight, dashes become hyphens,
 /// letters lose an accent that the code page lacks. `None` for control characters, and if there is no substitute.
 pub(crate) fn from_char(character: char) -> Option<Vec<u8>> {
-    if let Some(instead) = stand_in(character) {
+    if let Some(instead) = substitute(character) {
         return Some(instead.bytes().collect());
     }
-    let character = twin(character).unwrap_or(character);
+    let character = equivalent(character).unwrap_or(character);
     if matches!(character, ' '..='~') {
         return Some(vec![character as u8]);
     }
@@ -36,7 +36,7 @@ pub(crate) fn from_char(character: char) -> Option<Vec<u8>> {
 }
 
 /// Returns an equivalent character in the code page: the same sign with another code point, or a letter without accent.
-fn twin(character: char) -> Option<char> {
+fn equivalent(character: char) -> Option<char> {
     Some(match character {
         'μ' => 'µ',
         '\u{2126}' => 'Ω',
@@ -89,7 +89,7 @@ fn twin(character: char) -> Option<char> {
 }
 
 /// Returns an ASCII substitute for a typographic character.
-fn stand_in(character: char) -> Option<&'static str> {
+fn substitute(character: char) -> Option<&'static str> {
     Some(match character {
         // Spaces of all widths, and invisible characters.
         '\u{A0}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}' => " ",

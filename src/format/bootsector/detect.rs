@@ -14,7 +14,7 @@ pub enum Found {
     /// All zero.
     Nothing,
     /// bootling's stub.
-    Ours,
+    Bootling,
     /// The stub of byebyebios, bootling's predecessor.
     Byebyebios,
     /// A known boot loader, by name: `GRUB`, `syslinux`, `Windows`.
@@ -29,21 +29,21 @@ enum Sign {
     /// These bytes, at this offset.
     At(usize, &'static [u8]),
     /// This text, anywhere.
-    Says(&'static str),
+    Text(&'static str),
 }
 
-use Sign::{At, Says};
+use Sign::{At, Text};
 
 /// Loaders and their signatures. All signatures of a row must match; the first matching row counts.
 const LOADERS: &[(&str, &[Sign])] = &[
     // grub-core/boot/i386/pc/boot.S has the texts of stage1; Ventoy's fork has another name in front of them.
-    ("Ventoy", &[Says("Hard Disk\0Read\0 Error"), Says("Ventoy")]),
-    ("GRUB", &[Says("GRUB \0"), Says("Hard Disk\0Read\0 Error")]),
-    ("GRUB4DOS", &[Says("Missing MBR-helper")]),
+    ("Ventoy", &[Text("Hard Disk\0Read\0 Error"), Text("Ventoy")]),
+    ("GRUB", &[Text("GRUB \0"), Text("Hard Disk\0Read\0 Error")]),
+    ("GRUB4DOS", &[Text("Missing MBR-helper")]),
     // syslinux: mbr/isohdpfx.S, mbr/gptmbr.S, mbr/mbr.S, mbr/altmbr.S.
-    ("isolinux (an isohybrid image)", &[Says("isolinux.bin missing or corrupt")]),
+    ("isolinux (an isohybrid image)", &[Text("isolinux.bin missing or corrupt")]),
     ("isolinux (an isohybrid image)", &[At(0, &[0x33, 0xED, 0x90, 0x90])]),
-    ("syslinux", &[Says("Multiple active partitions")]),
+    ("syslinux", &[Text("Multiple active partitions")]),
     ("syslinux", &[At(0, &[0x33, 0xC0, 0xFA, 0x8E, 0xD8, 0x8E, 0xD0, 0xBC, 0x00, 0x7C, 0x89, 0xE6])]),
     // Limine: common/../bootsect.asm jumps over a blank BPB to cli, cld, ljmp.
     ("Limine", &[At(0, &[0xEB, 0x58, 0x90, 0x00]), At(0x5A, &[0xFA, 0xFC, 0xEA])]),
@@ -55,28 +55,28 @@ const LOADERS: &[(&str, &[Sign])] = &[
     ("LILO", &[At(6, b"LILO")]),
     ("LILO", &[At(2, b"LILO")]),
     // FreeBSD: stand/i386/pmbr/pmbr.S, boot0/boot0.S, mbr/mbr.S.
-    ("FreeBSD", &[Says("Boot loader too large")]),
-    ("FreeBSD", &[Says("Default: "), Says("Drive ")]),
+    ("FreeBSD", &[Text("Boot loader too large")]),
+    ("FreeBSD", &[Text("Default: "), Text("Drive ")]),
     ("FreeBSD", &[At(0, &[0xFC, 0x31, 0xC0, 0x8E, 0xC0, 0x8E, 0xD8, 0x8E, 0xD0, 0xBC, 0x00, 0x7C])]),
     // OpenBSD: sys/arch/amd64/stand/mbr/mbr.S.
     ("OpenBSD", &[At(0, &[0xEA, 0x05, 0x00, 0xC0, 0x07])]),
-    ("Debian's mbr package", &[At(0, &[0xFC, 0x31, 0xC0, 0x8E, 0xD0, 0x31, 0xE4]), Says("MBR ")]),
-    ("VeraCrypt", &[Says("VeraCrypt")]),
-    ("TrueCrypt", &[Says("TrueCrypt")]),
-    ("Rufus", &[Says("boot from USB")]),
+    ("Debian's mbr package", &[At(0, &[0xFC, 0x31, 0xC0, 0x8E, 0xD0, 0x31, 0xE4]), Text("MBR ")]),
+    ("VeraCrypt", &[Text("VeraCrypt")]),
+    ("TrueCrypt", &[Text("TrueCrypt")]),
+    ("Rufus", &[Text("boot from USB")]),
     // libparted/labels/dos.c, written with every new label.
     ("parted (it starts the active partition)", &[At(0, &[0xFA, 0xB8, 0x00, 0x10, 0x8E, 0xD0, 0xBC, 0x00, 0xB0])]),
     // dosfstools src/mkfs.fat.c: the disk has a file system without partitions.
-    ("mkfs.fat", &[Says("This is not a bootable disk")]),
+    ("mkfs.fat", &[Text("This is not a bootable disk")]),
     // arch/x86/boot/header.S before 6.7: a kernel written directly to the disk.
-    ("a Linux kernel", &[Says("Use a boot loader")]),
+    ("a Linux kernel", &[Text("Use a boot loader")]),
     // Windows since 2000; its texts are translated, its first bytes are the same.
     ("Windows", &[At(0, &[0x33, 0xC0, 0x8E, 0xD0, 0xBC, 0x00, 0x7C])]),
-    ("Windows", &[Says("Invalid partition table"), Says("Missing operating system")]),
+    ("Windows", &[Text("Invalid partition table"), Text("Missing operating system")]),
     ("DOS", &[At(0, &[0xFA, 0x33, 0xC0, 0x8E, 0xD0, 0xBC, 0x00, 0x7C])]),
     // Many loaders contain one of these texts; all of them boot a partition.
-    ("a loader that starts the active partition", &[Says("nvalid partition table")]),
-    ("a loader that starts the active partition", &[Says("issing operating system")]),
+    ("a loader that starts the active partition", &[Text("nvalid partition table")]),
+    ("a loader that starts the active partition", &[Text("issing operating system")]),
 ];
 
 /// The 21 bytes of the byebyebios stub (bootstub.S). It supports only one serial port; its message follows directly.
@@ -89,7 +89,7 @@ impl Sign {
     fn is_in(self, code: &[u8; BOOT_CODE]) -> bool {
         match self {
             At(offset, bytes) => code[offset..].starts_with(bytes),
-            Says(text) => code.windows(text.len()).any(|window| window == text.as_bytes()),
+            Text(text) => code.windows(text.len()).any(|window| window == text.as_bytes()),
         }
     }
 }
@@ -104,7 +104,7 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("no boot code"),
-            Self::Ours => f.write_str("a bootling message"),
+            Self::Bootling => f.write_str("a bootling message"),
             Self::Byebyebios => f.write_str("a byebyebios message"),
             Self::Loader(name) => write!(f, "the boot code of {name}"),
             Self::Unknown => f.write_str("boot code of unknown origin"),
@@ -113,12 +113,12 @@ impl fmt::Display for Found {
 }
 
 /// Detects the boot code of a disk.
-pub fn recognise(code: &[u8; BOOT_CODE]) -> Found {
+pub fn recognize(code: &[u8; BOOT_CODE]) -> Found {
     if code.iter().all(|byte| *byte == 0) {
         return Found::Nothing;
     }
     if stub::is_stub(code) {
-        return Found::Ours;
+        return Found::Bootling;
     }
     if code.starts_with(BYEBYEBIOS) {
         return Found::Byebyebios;
@@ -131,7 +131,7 @@ pub fn recognise(code: &[u8; BOOT_CODE]) -> Found {
 
 #[cfg(test)]
 mod tests {
-    use super::{BYEBYEBIOS, Found, LOADERS, Sign, recognise};
+    use super::{BYEBYEBIOS, Found, LOADERS, Sign, recognize};
     use crate::format::mbr::BOOT_CODE;
 
     /// Returns a sector that starts with `start` and contains `texts`.
@@ -168,12 +168,12 @@ mod tests {
                 "mkfs.fat",
             ),
         ] {
-            assert_eq!(recognise(&code), Found::Loader(name));
-            assert_eq!(recognise(&code).to_string(), format!("the boot code of {name}"));
+            assert_eq!(recognize(&code), Found::Loader(name));
+            assert_eq!(recognize(&code).to_string(), format!("the boot code of {name}"));
         }
-        assert_eq!(recognise(&sector(BYEBYEBIOS, &["STOP"])), Found::Byebyebios);
-        assert_eq!(recognise(&sector(&[0xEB, 0xFE], &[])), Found::Unknown);
-        assert_eq!(recognise(&[0; BOOT_CODE]), Found::Nothing);
+        assert_eq!(recognize(&sector(BYEBYEBIOS, &["STOP"])), Found::Byebyebios);
+        assert_eq!(recognize(&sector(&[0xEB, 0xFE], &[])), Found::Unknown);
+        assert_eq!(recognize(&[0; BOOT_CODE]), Found::Nothing);
     }
 
     #[test]
@@ -184,12 +184,12 @@ mod tests {
             for sign in *signs {
                 let (at, bytes) = match sign {
                     Sign::At(offset, bytes) => (*offset, *bytes),
-                    Sign::Says(words) => (text, words.as_bytes()),
+                    Sign::Text(words) => (text, words.as_bytes()),
                 };
                 code[at..at + bytes.len()].copy_from_slice(bytes);
                 text += 0x60;
             }
-            assert_eq!(recognise(&code), Found::Loader(name));
+            assert_eq!(recognize(&code), Found::Loader(name));
         }
     }
 }

@@ -108,8 +108,8 @@ impl Message {
         if bytes.is_empty() { Err(MessageError::Empty) } else { Ok(Self(bytes)) }
     }
 
-    /// Returns the bytes up to the first NUL as a message, whatever a screen makes of them: other character sets, control
-    /// characters, long rows. `rows` ends each row with CR LF, as [`Message::parse`] does.
+    /// Returns the bytes up to the first NUL as a message, even if a screen cannot show them: other character sets,
+    /// control characters, long rows. `rows` ends each row with CR LF, as [`Message::parse`] does.
     pub fn verbatim(bytes: &[u8], rows: bool) -> Self {
         let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
         let mut message = Vec::with_capacity(text.len());

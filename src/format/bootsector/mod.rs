@@ -13,7 +13,7 @@ pub(crate) mod plain;
 pub(crate) mod preset;
 pub(crate) mod stub;
 
-pub use self::detect::{Found, is_byebyebios_whole, recognise};
+pub use self::detect::{Found, is_byebyebios_whole, recognize};
 pub use self::message::{MOST_COLUMNS, MOST_ROWS, Message, MessageError};
 pub use self::preset::Preset;
 pub use self::stub::decode_message;

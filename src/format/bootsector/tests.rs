@@ -2,7 +2,7 @@
 
 use super::{
     BootCodeError, Found, Message, MessageError, Preset, Then, boot_area, boot_code, decode_message, is_shown_twice,
-    recognise,
+    recognize,
 };
 use proptest::prelude::{any, proptest};
 
@@ -27,7 +27,7 @@ fn written_messages_are_read_back() {
     for preset in Preset::ALL {
         for then in Then::ALL {
             let code = boot_code(&preset.message(), then).expect("presets fit");
-            assert_eq!(recognise(&code), Found::Ours);
+            assert_eq!(recognize(&code), Found::Bootling);
             let prompt = if then == Then::KeyReboot { "\n  Press any key to restart.\n" } else { "" };
             assert_eq!(decode_message(&code), Some(format!("{}{prompt}", preset.text())));
         }
@@ -95,7 +95,7 @@ fn the_number_of_free_or_excess_bytes_is_reported() {
     );
     // Text that halts may follow the smaller stub unpacked.
     let plain = |characters| boot_code(&dense(characters), Then::Halt);
-    assert!(plain(400).is_ok_and(|code| is_shown_twice(&code) && recognise(&code) == Found::Ours));
+    assert!(plain(400).is_ok_and(|code| is_shown_twice(&code) && recognize(&code) == Found::Bootling));
     assert_eq!(decode_message(&plain(400).expect("it fits")), Some(dense(400).text()));
     let over = plain(417).expect_err("there is no room");
     assert_eq!(
@@ -127,15 +127,15 @@ fn a_damaged_stub_has_no_message() {
     let end = good.iter().rposition(|byte| *byte != 0).expect("it has a message") + 1;
     let mut endless = good;
     endless[end..].fill(b'x');
-    assert_eq!((recognise(&endless), decode_message(&endless)), (Found::Ours, None));
+    assert_eq!((recognize(&endless), decode_message(&endless)), (Found::Bootling, None));
     let mut elsewhere = good;
     elsewhere[0x11] = 0x7D;
     elsewhere[0x10] = 0xFF;
     // The message address is invalid, but the stub is still bootling's.
-    assert_eq!((recognise(&elsewhere), decode_message(&elsewhere)), (Found::Ours, None));
+    assert_eq!((recognize(&elsewhere), decode_message(&elsewhere)), (Found::Bootling, None));
     let mut other = good;
     other[3] ^= 1;
-    assert_eq!((recognise(&other), decode_message(&other)), (Found::Unknown, None));
+    assert_eq!((recognize(&other), decode_message(&other)), (Found::Unknown, None));
 }
 
 proptest! {

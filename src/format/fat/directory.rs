@@ -111,7 +111,7 @@ pub(super) fn decode(bytes: &[u8], wide: bool, owner: Owner) -> (Vec<Entry>, Vec
     if matches!(owner, Owner::Sub { .. }) && dots != 2 {
         odd.push(Irregularity::Dots);
     }
-    odd.extend(twins(&entries));
+    odd.extend(duplicate_names(&entries));
     if odd.len() > MAX_IRREGULARITIES {
         odd.truncate(MAX_IRREGULARITIES);
         odd.push(Irregularity::Truncated);
@@ -149,7 +149,7 @@ fn one(raw: &[u8; ENTRY], wide: bool, long_name: &mut LongName) -> (Entry, bool)
 }
 
 /// Returns the duplicate names, ignoring case.
-fn twins(entries: &[Entry]) -> Vec<Irregularity> {
+fn duplicate_names(entries: &[Entry]) -> Vec<Irregularity> {
     let mut names: Vec<(String, &str)> =
         entries.iter().map(|entry| (entry.name.to_lowercase(), entry.name.as_str())).collect();
     names.sort();

@@ -19,7 +19,7 @@ const CHUNK: usize = 256 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
     /// Unpadded: the digest that firmware measures for an unsigned file.
-    AsItIs,
+    Unpadded,
     /// Padded with zeros to a multiple of 8: the digest for a signature.
     Padded,
 }
@@ -90,7 +90,7 @@ pub fn digest<D: Digest>(pe: &Pe, file: &(impl Medium + ?Sized), tail: Tail) -> 
         bytes += range.end - range.start;
     }
     let padding = match tail {
-        Tail::AsItIs => 0,
+        Tail::Unpadded => 0,
         // A certificate table starts at a multiple of 8, so a signed file is already padded.
         Tail::Padded => pe.size.next_multiple_of(8) - pe.size,
     };
@@ -121,13 +121,13 @@ mod tests {
         for more in [0, 3] {
             let mut file = plain.clone();
             file.resize(plain.len() + more, 1);
-            let (padded, unpadded) = (of(&file, Tail::Padded), of(&file, Tail::AsItIs));
+            let (padded, unpadded) = (of(&file, Tail::Padded), of(&file, Tail::Unpadded));
             assert_eq!(padded == unpadded, more == 0);
             let attached = attach(&Pe::read(&file).expect("a PE file"), b"signature").expect("attached");
             file.extend(attached.tail);
             file[attached.entry_offset as usize..][..8].copy_from_slice(&attached.entry);
             assert_eq!(of(&file, Tail::Padded), padded);
-            assert_eq!(of(&file, Tail::AsItIs), padded);
+            assert_eq!(of(&file, Tail::Unpadded), padded);
         }
     }
 

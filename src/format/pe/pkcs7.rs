@@ -76,7 +76,7 @@ pub(crate) fn signed_data(digest: &Sha256Digest, signer: &Identity, signature: &
 }
 
 /// Returns true if a signature contains this digest. A plain search: it detects mistakes, not forgeries.
-pub fn speaks_of(pkcs7: &[u8], digest: &[u8]) -> bool {
+pub fn contains_digest(pkcs7: &[u8], digest: &[u8]) -> bool {
     let string = der(tag::OCTET_STRING, &[digest]);
     pkcs7.windows(string.len()).any(|window| window == string)
 }
@@ -127,7 +127,7 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identity, der, signed_data, speaks_of, to_be_signed};
+    use super::{Identity, contains_digest, der, signed_data, to_be_signed};
     use x509_cert::der::{Any, Decode};
 
     #[test]
@@ -145,6 +145,6 @@ mod tests {
         assert_eq!(made, signed_data(&[7; 32], &signer, &[9; 256]));
         Any::from_der(&made).expect("DER");
         Any::from_der(&to_be_signed(&[7; 32])).expect("DER");
-        assert!(speaks_of(&made, &[7; 32]) && !speaks_of(&made, &[8; 32]));
+        assert!(contains_digest(&made, &[7; 32]) && !contains_digest(&made, &[8; 32]));
     }
 }

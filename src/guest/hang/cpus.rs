@@ -44,21 +44,22 @@ pub(crate) enum Doing {
 
 /// Samples of one processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Course {
+pub(crate) struct CpuSamples {
     /// vCPU index.
     pub(crate) index: u64,
     /// Samples in order.
-    pub(crate) looks: Vec<(Cpu, Doing)>,
+    pub(crate) samples: Vec<(Cpu, Doing)>,
 }
 
 /// Groups samples by processor.
-pub(crate) fn courses(looks: &[Vec<Cpu>], symbols: Option<&Symbols>) -> Vec<Course> {
-    let mut courses: BTreeMap<u64, Course> = BTreeMap::new();
-    for cpu in looks.iter().flatten() {
-        let course = courses.entry(cpu.index).or_insert_with(|| Course { index: cpu.index, looks: Vec::new() });
-        course.looks.push((*cpu, doing(cpu, symbols)));
+pub(crate) fn cpu_samples(samples: &[Vec<Cpu>], symbols: Option<&Symbols>) -> Vec<CpuSamples> {
+    let mut cpu_samples: BTreeMap<u64, CpuSamples> = BTreeMap::new();
+    for cpu in samples.iter().flatten() {
+        let samples =
+            cpu_samples.entry(cpu.index).or_insert_with(|| CpuSamples { index: cpu.index, samples: Vec::new() });
+        samples.samples.push((*cpu, doing(cpu, symbols)));
     }
-    courses.into_values().collect()
+    cpu_samples.into_values().collect()
 }
 
 /// Formats a kernel address: `name+0x12/0x90`, or the address with a module mark.
@@ -84,38 +85,38 @@ fn doing(cpu: &Cpu, symbols: Option<&Symbols>) -> Doing {
     }
 }
 
-impl Course {
+impl CpuSamples {
     /// Returns true if it was idle in two thirds of the samples: an idle processor has timer ticks.
     pub(crate) fn is_idle(&self) -> bool {
-        let idle = self.looks.iter().filter(|(_, doing)| *doing == Doing::Idle).count();
-        idle > 0 && 3 * idle >= 2 * self.looks.len()
+        let idle = self.samples.iter().filter(|(_, doing)| *doing == Doing::Idle).count();
+        idle > 0 && 3 * idle >= 2 * self.samples.len()
     }
 
     /// Returns true if it was in the kernel in most samples.
     pub(crate) fn is_in_kernel(&self) -> bool {
-        2 * self.looks.iter().filter(|(_, doing)| doing.is_kernel()).count() > self.looks.len()
+        2 * self.samples.iter().filter(|(_, doing)| doing.is_kernel()).count() > self.samples.len()
     }
 
     /// Returns true if interrupts were disabled in all samples.
-    pub(crate) fn is_deaf(&self) -> bool {
-        self.looks.iter().all(|(cpu, _)| !cpu.interrupts)
+    pub(crate) fn has_interrupts_off(&self) -> bool {
+        self.samples.iter().all(|(cpu, _)| !cpu.interrupts)
     }
 
     /// Describes the samples in a sentence. `by_name` is the current function as printed by the kernel, if it is not in
     /// the symbol table.
     pub(crate) fn sentence(&self, by_name: Option<&str>) -> String {
-        let all = self.looks.len();
+        let all = self.samples.len();
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for (_, doing) in &self.looks {
+        for (_, doing) in &self.samples {
             *counts.entry(doing.phrase(by_name)).or_default() += 1;
         }
         let mut counts: Vec<_> = counts.into_iter().collect();
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let shown = counts.iter().take(3).map(|(phrase, count)| format!("{phrase} in {count} of {all} samples"));
         let shown: Vec<String> = shown.collect();
-        let deaf = if self.is_deaf() { ", interrupts off" } else { "" };
-        let lost = if self.is_idle() && self.is_deaf() { ": only an NMI would wake it" } else { "" };
-        format!("cpu {} is {}{deaf}{lost}", self.index, shown.join(", "))
+        let off = if self.has_interrupts_off() { ", interrupts off" } else { "" };
+        let lost = if self.is_idle() && self.has_interrupts_off() { ": only an NMI would wake it" } else { "" };
+        format!("cpu {} is {}{off}{lost}", self.index, shown.join(", "))
     }
 }
 
@@ -155,7 +156,7 @@ impl Doing {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cpu, courses};
+    use super::{Cpu, cpu_samples};
     use crate::root::kernel::symbols::Symbols;
 
     const MAP: &[u8] = b"ffffffff81000000 T _stext\nffffffff81000040 t misbehave\nffffffff81000100 T default_idle\n\
@@ -169,12 +170,12 @@ mod tests {
     fn samples_are_described_in_one_sentence_per_processor() {
         let symbols = Symbols::of_map(MAP).expect("a map");
         let busy = 0xffff_ffff_8100_0052;
-        let looks = [
+        let samples = [
             vec![cpu(0, busy), cpu(1, 0x40_0000), cpu(2, 0xffff_ffff_8100_0110), cpu(3, 0xffff_ffff_c001_0010)],
             vec![cpu(0, busy + 1), cpu(1, busy), Cpu { halted: true, ..cpu(2, 0x10) }, cpu(3, 0xffff_ffff_c001_0010)],
         ];
-        let courses = courses(&looks, Some(&symbols));
-        let said: Vec<_> = courses.iter().map(|course| course.sentence(None)).collect();
+        let cpu_samples = cpu_samples(&samples, Some(&symbols));
+        let said: Vec<_> = cpu_samples.iter().map(|samples| samples.sentence(None)).collect();
         assert_eq!(
             said,
             [
@@ -184,8 +185,13 @@ mod tests {
                 "cpu 3 is in the kernel, in a module (0xffffffffc0010010) in 2 of 2 samples, interrupts off",
             ]
         );
-        assert!(courses[2].is_idle() && !courses[0].is_idle() && courses[0].is_in_kernel() && courses[0].is_deaf());
-        let by_name = courses[3].sentence(Some("spin+0x10/0x20 [misbehave]"));
+        assert!(
+            cpu_samples[2].is_idle()
+                && !cpu_samples[0].is_idle()
+                && cpu_samples[0].is_in_kernel()
+                && cpu_samples[0].has_interrupts_off()
+        );
+        let by_name = cpu_samples[3].sentence(Some("spin+0x10/0x20 [misbehave]"));
         assert_eq!(by_name, "cpu 3 is in the kernel, in spin+0x10/0x20 [misbehave] in 2 of 2 samples, interrupts off");
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Inquest;
-use super::cpus::{Course, courses};
+use super::HangInput;
+use super::cpus::{CpuSamples, cpu_samples};
 use super::registers::{self, Cpu};
 use super::stack::{PATIENCE, Trace, trace, words};
 use super::tasks::{Running, Task};
@@ -17,9 +17,9 @@ use crate::root::kernel::symbols::Symbols;
 /// Timeout for a response of QEMU's main loop, which takes milliseconds unless it hangs.
 const ALIVE: Duration = Duration::from_secs(2);
 /// Number of register samples; number of samples if a processor is idle only in some of them; interval between samples.
-const LOOKS: usize = 5;
-const MORE_LOOKS: usize = 20;
-const APART: Duration = Duration::from_millis(60);
+const SAMPLES: usize = 5;
+const MORE_SAMPLES: usize = 20;
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(60);
 /// Maximum number of devices, and of queues per device.
 const DEVICES: usize = 32;
 const QUEUES: u64 = 64;
@@ -28,7 +28,7 @@ const PAGE_FAULT: u64 = 14;
 const PAGE_FAULTS: [&str; 2] = ["asm_exc_page_fault", "page_fault"];
 
 /// Step of the inspection.
-type Step = fn(&mut Monitor<'_>, &Inquest, &mut Findings) -> Result<(), MonitorError>;
+type Step = fn(&mut Monitor<'_>, &HangInput, &mut Findings) -> Result<(), MonitorError>;
 
 /// Result of the inspection.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ pub(crate) struct Findings {
     pub(super) threads: Vec<String>,
     /// True if the machine is running.
     pub(super) is_running: bool,
-    pub(super) courses: Vec<Course>,
+    pub(super) cpu_samples: Vec<CpuSamples>,
     pub(super) traces: Vec<Trace>,
     /// True if QEMU has requests in flight: it does not stop the machine before they are finished.
     pub(super) has_requests: bool,
@@ -51,7 +51,7 @@ pub(crate) struct Findings {
     pub(super) tasks: Vec<Task>,
     pub(super) running: std::collections::BTreeMap<u64, Running>,
     /// Output that the guest printed on request: the request, and the lines.
-    pub(super) said: Vec<(String, Vec<String>)>,
+    pub(super) output: Vec<(String, Vec<String>)>,
     /// Information that could not be obtained.
     pub(super) notes: Vec<String>,
 }
@@ -64,35 +64,35 @@ impl Findings {
 
     /// Returns true if a processor executed a program, or waited for an interrupt, in one of the samples.
     pub(crate) fn is_alive(&self) -> bool {
-        self.courses.iter().flat_map(|course| &course.looks).any(|(cpu, _)| cpu.is_alive())
+        self.cpu_samples.iter().flat_map(|course| &course.samples).any(|(cpu, _)| cpu.is_alive())
     }
 
     /// Records that information could not be obtained, and the reason.
-    pub(crate) fn could_not(&mut self, doing: &str, why: &impl std::fmt::Display) {
+    pub(crate) fn note_failure(&mut self, doing: &str, why: &impl std::fmt::Display) {
         self.notes.push(format!("{doing}: {why}"));
     }
 }
 
 /// Inspects the guest.
-pub(crate) fn inspect(monitor: &mut Monitor<'_>, inquest: &Inquest) -> Findings {
+pub(crate) fn inspect(monitor: &mut Monitor<'_>, hang_input: &HangInput) -> Findings {
     let mut findings = Findings::default();
     let status = match monitor.execute("query-status", &json!({}), ALIVE) {
         Ok(status) => status,
         Err(why) => {
-            silent(monitor, &why, &mut findings);
+            report_unresponsive(monitor, &why, &mut findings);
             return findings;
         }
     };
     let word = status.get("status").and_then(Value::as_str).unwrap_or("unknown").to_owned();
     findings.is_running = word == "running";
     findings.qemu.extend(state_sentence(&word));
-    let steps: [Step; 4] = [whose_time, processors, devices, stacks];
+    let steps: [Step; 4] = [find_vcpu_process, processors, devices, stacks];
     for step in steps {
-        match step(monitor, inquest, &mut findings) {
+        match step(monitor, hang_input, &mut findings) {
             Ok(()) => {}
-            Err(why @ MonitorError::Refused(_)) => findings.could_not("failed to inspect the guest", &why),
+            Err(why @ MonitorError::Refused(_)) => findings.note_failure("failed to inspect the guest", &why),
             Err(why) => {
-                findings.could_not("failed to inspect the guest", &why);
+                findings.note_failure("failed to inspect the guest", &why);
                 break;
             }
         }
@@ -101,7 +101,7 @@ pub(crate) fn inspect(monitor: &mut Monitor<'_>, inquest: &Inquest) -> Findings 
 }
 
 /// Reports QEMU's threads if it does not respond.
-fn silent(monitor: &Monitor<'_>, why: &MonitorError, findings: &mut Findings) {
+fn report_unresponsive(monitor: &Monitor<'_>, why: &MonitorError, findings: &mut Findings) {
     let pid = monitor.guest.pid();
     let threads = qemu_process::threads(pid);
     let how = if !threads.is_empty() && threads.iter().all(|thread| thread.is_stopped) {
@@ -144,48 +144,48 @@ fn state_sentence(word: &str) -> Option<String> {
 }
 
 /// Finds the host process that runs the vCPUs.
-fn whose_time(monitor: &mut Monitor<'_>, _: &Inquest, _: &mut Findings) -> Result<(), MonitorError> {
+fn find_vcpu_process(monitor: &mut Monitor<'_>, _: &HangInput, _: &mut Findings) -> Result<(), MonitorError> {
     monitor.find_qemu_thread(PATIENCE)
 }
 
 /// Samples the registers, and resolves their addresses.
-fn processors(monitor: &mut Monitor<'_>, inquest: &Inquest, findings: &mut Findings) -> Result<(), MonitorError> {
-    let mut looks = vec![registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?)];
+fn processors(monitor: &mut Monitor<'_>, hang_input: &HangInput, findings: &mut Findings) -> Result<(), MonitorError> {
+    let mut samples = vec![registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?)];
     // An idle processor has timer ticks. On a busy host a tick may take so long that a few samples all fall into one.
-    while findings.is_running && (looks.len() < LOOKS || looks.len() < MORE_LOOKS && is_mixed(&looks)) {
-        match monitor.wait_for(APART) {
+    while findings.is_running && (samples.len() < SAMPLES || samples.len() < MORE_SAMPLES && is_mixed(&samples)) {
+        match monitor.wait_for(SAMPLE_INTERVAL) {
             Ok(()) => {}
             // Fewer samples are better than none.
             Err(MonitorError::Late) => break,
             Err(why) => return Err(why),
         }
-        looks.push(registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?));
+        samples.push(registers::read(&monitor.hmp("info registers -a", None, PATIENCE)?));
     }
-    findings.courses = courses(&looks, None);
-    let kernel = looks.iter().flatten().find(|cpu| cpu.long && cpu.idt >> 63 != 0).copied();
-    if let (Some(cpu), Some(source)) = (kernel, &inquest.symbols) {
+    findings.cpu_samples = cpu_samples(&samples, None);
+    let kernel = samples.iter().flatten().find(|cpu| cpu.long && cpu.idt >> 63 != 0).copied();
+    if let (Some(cpu), Some(source)) = (kernel, &hang_input.symbols) {
         match source.load() {
-            Ok(Some(symbols)) => findings.symbols = place(monitor, symbols, cpu, inquest)?,
+            Ok(Some(symbols)) => findings.symbols = place(monitor, symbols, cpu, hang_input)?,
             Ok(None) => {
-                findings.could_not(
+                findings.note_failure(
                     "failed to resolve function names",
                     &"the kernel image contains no symbols, and its directory no System.map",
                 );
             }
-            Err(why) => findings.could_not("failed to resolve function names", &why),
+            Err(why) => findings.note_failure("failed to resolve function names", &why),
         }
         if findings.symbols.is_none() && findings.notes.is_empty() {
-            findings.could_not("failed to resolve function names", &"unknown load address of the kernel");
+            findings.note_failure("failed to resolve function names", &"unknown load address of the kernel");
         }
     }
-    findings.courses = courses(&looks, findings.symbols.as_ref());
+    findings.cpu_samples = cpu_samples(&samples, findings.symbols.as_ref());
     Ok(())
 }
 
 /// Returns true if a processor was halted in some samples and not in others.
-fn is_mixed(looks: &[Vec<Cpu>]) -> bool {
-    let halted = |index: u64| looks.iter().flatten().filter(move |cpu| cpu.index == index && cpu.halted).count();
-    looks.iter().flatten().any(|cpu| !cpu.halted && halted(cpu.index) > 0)
+fn is_mixed(samples: &[Vec<Cpu>]) -> bool {
+    let halted = |index: u64| samples.iter().flatten().filter(move |cpu| cpu.index == index && cpu.halted).count();
+    samples.iter().flatten().any(|cpu| !cpu.halted && halted(cpu.index) > 0)
 }
 
 /// Relocates the symbols to the kernel's load address; `None` if it cannot be determined.
@@ -196,7 +196,7 @@ fn place(
     monitor: &mut Monitor<'_>,
     mut symbols: Symbols,
     cpu: Cpu,
-    inquest: &Inquest,
+    hang_input: &HangInput,
 ) -> Result<Option<Symbols>, MonitorError> {
     let at = cpu.idt.wrapping_add(16 * PAGE_FAULT);
     let gate = words(monitor, &format!("x /2gx {at:#x}"), Some(cpu.index))?;
@@ -204,15 +204,15 @@ fn place(
         gate.first().zip(gate.get(1)).map(|(low, high)| (low & 0xffff) | (low >> 32 & 0xffff_0000) | high << 32);
     let is_placed = entry.is_some_and(|entry| PAGE_FAULTS.iter().any(|name| symbols.slide_by(name, entry)));
     // Early in the boot another table is active; then only an unrelocated kernel can be resolved.
-    Ok((is_placed || !inquest.may_move).then_some(symbols))
+    Ok((is_placed || !hang_input.may_move).then_some(symbols))
 }
 
 /// Inspects the queues of virtio devices.
-fn devices(monitor: &mut Monitor<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), MonitorError> {
+fn devices(monitor: &mut Monitor<'_>, _: &HangInput, findings: &mut Findings) -> Result<(), MonitorError> {
     let list = match monitor.execute("x-query-virtio", &json!({}), PATIENCE) {
         Ok(list) => list,
         Err(MonitorError::Refused(_)) => {
-            findings.could_not("failed to inspect virtio queues", &"not supported by this QEMU (requires 7.2)");
+            findings.note_failure("failed to inspect virtio queues", &"not supported by this QEMU (requires 7.2)");
             return Ok(());
         }
         Err(why) => return Err(why),
@@ -258,10 +258,10 @@ fn guest_side(monitor: &mut Monitor<'_>, device: &Device, queue: Queue) -> Resul
 
 /// Reads the stacks of processors in the kernel. The machine keeps running meanwhile: QEMU would stop it only after its
 /// disk requests have finished, and a kernel that hangs stays in the same code.
-fn stacks(monitor: &mut Monitor<'_>, _: &Inquest, findings: &mut Findings) -> Result<(), MonitorError> {
+fn stacks(monitor: &mut Monitor<'_>, _: &HangInput, findings: &mut Findings) -> Result<(), MonitorError> {
     let Some(symbols) = &findings.symbols else { return Ok(()) };
     let busy: Vec<u64> =
-        findings.courses.iter().filter(|course| course.is_in_kernel()).map(|course| course.index).collect();
+        findings.cpu_samples.iter().filter(|course| course.is_in_kernel()).map(|course| course.index).collect();
     if busy.is_empty() {
         return Ok(());
     }

@@ -37,7 +37,7 @@ pub struct Hang {
 
 /// Input for an inspection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Inquest {
+pub(crate) struct HangInput {
     /// Kernel symbols, if known.
     pub(crate) symbols: Option<Source>,
     /// True if the kernel may run at an address other than its link address, as every self-extracting kernel may.

@@ -39,7 +39,7 @@ pub(crate) fn hang(findings: &Findings, context: &Context) -> Hang {
             .take(TASKS)
             .map(|task| task.sentence()),
     );
-    let is_idle = !findings.courses.is_empty() && findings.courses.iter().all(super::cpus::Course::is_idle);
+    let is_idle = !findings.cpu_samples.is_empty() && findings.cpu_samples.iter().all(super::cpus::CpuSamples::is_idle);
     summary.extend(processors(findings, is_idle));
     if is_idle {
         let sleeping = told.iter().filter(|task| task.state != 'D' && task.is_process());
@@ -59,16 +59,16 @@ impl Context {
 
 /// Sentences about processors, busy ones first.
 fn processors(findings: &Findings, is_idle: bool) -> Vec<String> {
-    let courses = &findings.courses;
-    if is_idle && findings.is_running && courses.iter().all(|course| !course.is_deaf()) {
-        let all = if courses.len() == 1 {
+    let cpu_samples = &findings.cpu_samples;
+    if is_idle && findings.is_running && cpu_samples.iter().all(|course| !course.has_interrupts_off()) {
+        let all = if cpu_samples.len() == 1 {
             "the vCPU is idle".to_owned()
         } else {
-            format!("all {} vCPUs are idle", courses.len())
+            format!("all {} vCPUs are idle", cpu_samples.len())
         };
         return vec![format!("{all}: no task in the guest is runnable, all are waiting")];
     }
-    let mut sorted: Vec<_> = courses.iter().collect();
+    let mut sorted: Vec<_> = cpu_samples.iter().collect();
     sorted.sort_by_key(|course| course.is_idle());
     let shown = sorted.iter().take(PROCESSORS).map(|course| {
         let running = findings.running.get(&course.index);
@@ -79,11 +79,11 @@ fn processors(findings: &Findings, is_idle: bool) -> Vec<String> {
             None => sentence,
         }
     });
-    let mut said: Vec<String> = shown.collect();
-    if courses.len() > PROCESSORS {
-        said.push(format!("see the report for {} more vCPUs", courses.len() - PROCESSORS));
+    let mut output: Vec<String> = shown.collect();
+    if cpu_samples.len() > PROCESSORS {
+        output.push(format!("see the report for {} more vCPUs", cpu_samples.len() - PROCESSORS));
     }
-    said
+    output
 }
 
 /// Formats the complete report.
@@ -92,16 +92,16 @@ fn text(findings: &Findings, context: &Context, summary: &[String]) -> String {
     section(&mut text, "Summary", summary.iter().map(|line| format!("- {line}")));
     section(&mut text, "Progress", context.course.iter().cloned());
     section(&mut text, "QEMU's threads", findings.threads.iter().cloned());
-    let looks = findings.courses.iter().flat_map(|course| {
-        let looks = course.looks.iter().map(|(cpu, doing)| {
+    let samples = findings.cpu_samples.iter().flat_map(|course| {
+        let samples = course.samples.iter().map(|(cpu, doing)| {
             let place = super::cpus::named(cpu.rip, findings.symbols.as_ref());
             let interrupts = if cpu.interrupts { "on" } else { "off" };
             let doing = doing.word();
             format!("  {doing}: rip {place}, rsp {:#x}, CPL {}, interrupts {interrupts}", cpu.rsp, cpu.cpl)
         });
-        std::iter::once(format!("cpu {}:", course.index)).chain(looks).collect::<Vec<_>>()
+        std::iter::once(format!("cpu {}:", course.index)).chain(samples).collect::<Vec<_>>()
     });
-    section(&mut text, "vCPU samples", looks);
+    section(&mut text, "vCPU samples", samples);
     if let Some(slide) =
         findings.symbols.as_ref().map(crate::root::kernel::symbols::Symbols::slide).filter(|slide| *slide > 0)
     {
@@ -113,7 +113,7 @@ fn text(findings: &Findings, context: &Context, summary: &[String]) -> String {
     }
     section(&mut text, "Virtio devices", findings.devices.iter().cloned());
     section(&mut text, "Console before the inspection", context.console.iter().map(|line| format!("| {line}")));
-    for (how, lines) in &findings.said {
+    for (how, lines) in &findings.output {
         let title = format!("Guest output after {how}");
         section(&mut text, &title, lines.iter().take(LINES).map(|line| format!("| {line}")));
     }

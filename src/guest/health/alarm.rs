@@ -25,7 +25,7 @@ impl Alarm {
     }
 
     /// Notes new lines in the log.
-    pub(crate) fn hear(&mut self, log: &Log, rules: &Rules, now: Instant) {
+    pub(crate) fn process(&mut self, log: &Log, rules: &Rules, now: Instant) {
         if !rules.fail_on.is_empty() && self.due.is_none() && log.live().count(&rules.fail_on) > self.seen {
             self.due = Some(now + REST);
         }
@@ -64,7 +64,7 @@ mod tests {
             let (mut log, mut alarm, mut now) = (Log::default(), Alarm::default(), Instant::now());
             for line in line() {
                 log.take_console(line);
-                alarm.hear(&log, &rules, now);
+                alarm.process(&log, &rules, now);
                 assert_eq!(alarm.check(&log, &rules, now), None);
             }
             assert_eq!(alarm.due().is_some(), !spec.fail_on.is_empty() && spec.fail_on != [Kind::RcuStall]);
@@ -72,7 +72,7 @@ mod tests {
             let found = alarm.check(&log, &rules, now);
             assert_eq!(found.is_some_and(|found| found.starts_with(title)), ends, "{spec:?}");
             // The same findings do not ring again.
-            alarm.hear(&log, &rules, now);
+            alarm.process(&log, &rules, now);
             assert_eq!(alarm.due(), None);
         }
     }

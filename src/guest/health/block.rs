@@ -5,7 +5,7 @@ use super::title::{is_oops_header, killed};
 use super::{Finding, Kind, LINES};
 
 /// Maximum number of lines examined for the end of one report, including lines that are not kept.
-const LOOKED_AT: usize = 1000;
+const MAX_EXAMINED: usize = 1000;
 /// Maximum number of lines before the call trace that belong to the report although they are not recognized.
 const PREAMBLE: usize = 200;
 /// Limit of consecutive unrecognized lines before the call trace, for reports that end at such lines.
@@ -21,7 +21,7 @@ enum End {
     /// The first unrecognized line after the call trace.
     Trace,
     /// The first unrecognized line, unless a call trace follows shortly.
-    Looks,
+    Unrecognized,
     /// The line that names the killed process.
     Killed,
 }
@@ -72,7 +72,7 @@ impl Block {
             | Kind::Kfence
             | Kind::Kcsan
             | Kind::Ubsan => End::Trace,
-            Kind::OtherBug | Kind::Taint | Kind::Unkillable | Kind::Leaked => End::Looks,
+            Kind::OtherBug | Kind::Taint | Kind::Unkillable | Kind::Leaked => End::Unrecognized,
         };
         let mut lines = before;
         lines.push(title.text.clone());
@@ -105,7 +105,7 @@ impl Block {
         let text = line.text.as_str();
         self.seen += 1;
         let taken = self.judge(text);
-        let is_doubtful = self.end == End::Looks && !self.traced && !belongs(text);
+        let is_doubtful = self.end == End::Unrecognized && !self.traced && !belongs(text);
         if taken == Taken::Part && is_doubtful {
             self.doubtful.push(text.to_owned());
         } else if taken != Taken::Other {
@@ -114,7 +114,7 @@ impl Block {
             }
             self.keep(text);
         }
-        if self.seen >= LOOKED_AT && taken == Taken::Part { Taken::Last } else { taken }
+        if self.seen >= MAX_EXAMINED && taken == Taken::Part { Taken::Last } else { taken }
     }
 
     fn judge(&mut self, text: &str) -> Taken {
@@ -136,9 +136,9 @@ impl Block {
                 Taken::Last
             }
             End::Trace if !self.traced && self.seen <= PREAMBLE => Taken::Part,
-            End::Looks if !self.traced && self.doubtful.len() < DOUBTFUL => Taken::Part,
-            End::Trace | End::Looks if !belongs(text) => Taken::Other,
-            End::Marker | End::Rule | End::Killed | End::Trace | End::Looks => Taken::Part,
+            End::Unrecognized if !self.traced && self.doubtful.len() < DOUBTFUL => Taken::Part,
+            End::Trace | End::Unrecognized if !belongs(text) => Taken::Other,
+            End::Marker | End::Rule | End::Killed | End::Trace | End::Unrecognized => Taken::Part,
         }
     }
 

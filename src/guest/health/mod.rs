@@ -110,7 +110,7 @@ pub struct HealthSpec {
     pub allow: Vec<String>,
     /// Kinds that fail a run although they normally do not: see `Kind::is_failure`.
     pub deny: Vec<Kind>,
-    /// Kinds that fail a run whatever the policy, and end it as soon as the console shows them.
+    /// Kinds that fail a run under any policy, and end it as soon as the console shows them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fail_on: Vec<Kind>,
 }

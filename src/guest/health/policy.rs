@@ -24,7 +24,7 @@ pub(crate) struct Rules {
     pub(crate) allow: Vec<Regex>,
     /// Kinds that fail a run although they normally do not.
     pub(crate) deny: Vec<Kind>,
-    /// Kinds that fail a run whatever the policy, and end it.
+    /// Kinds that fail a run under any policy, and end it.
     pub(crate) fail_on: Vec<Kind>,
 }
 

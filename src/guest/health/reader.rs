@@ -11,7 +11,7 @@ use super::{FINDINGS, Finding, Kind};
 /// Maximum number of findings kept with the same title (numbers aside).
 const REPEATS: usize = 4;
 /// Maximum number of callers tracked at the same time.
-const SPEAKERS: usize = 8;
+const MAX_CALLERS: usize = 8;
 /// Maximum number of lines between `cut here`, or a line of `=`, and a report's title: the message of a `WARN()`.
 const OPENING: usize = 8;
 /// Level of a report's first line (`KERN_WARNING`): less severe lines start no report.
@@ -20,14 +20,14 @@ const WARNING: u8 = 4;
 /// Incremental log reader.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
-    speakers: Vec<Speaker>,
+    callers: Vec<CallerState>,
     found: Vec<Finding>,
     more: usize,
 }
 
 /// State of one caller (a task or a CPU).
 #[derive(Debug, Default)]
-struct Speaker {
+struct CallerState {
     caller: Option<Caller>,
     /// Lines that may belong to a report whose title has not been seen yet.
     opening: Vec<String>,
@@ -37,29 +37,29 @@ struct Speaker {
 impl Reader {
     /// Processes the next line.
     pub(crate) fn push(&mut self, line: &Line) {
-        let mut speaker = self.speaker(line.caller);
-        for finding in speaker.hear(line).into_iter().flatten() {
+        let mut caller_state = self.caller_state(line.caller);
+        for finding in caller_state.process(line).into_iter().flatten() {
             self.keep(finding);
         }
-        self.speakers.push(speaker);
+        self.callers.push(caller_state);
     }
 
     /// Number of findings of these kinds so far.
     pub(crate) fn count(&self, kinds: &[Kind]) -> usize {
-        let open = self.speakers.iter().filter_map(|speaker| Some(speaker.block.as_ref()?.kind()));
+        let open = self.callers.iter().filter_map(|caller_state| Some(caller_state.block.as_ref()?.kind()));
         self.found.iter().map(|finding| finding.kind).chain(open).filter(|kind| kinds.contains(kind)).count()
     }
 
     /// Returns the findings so far, including incomplete ones.
     pub(crate) fn so_far(&self) -> Vec<Finding> {
-        let open = self.speakers.iter().filter_map(|speaker| Some(speaker.block.clone()?.finish()));
+        let open = self.callers.iter().filter_map(|caller_state| Some(caller_state.block.clone()?.finish()));
         self.found.iter().cloned().chain(open).collect()
     }
 
     /// Returns the findings in the order of their timestamps, and the number of findings that were not kept.
     pub(crate) fn finish(mut self) -> (Vec<Finding>, usize) {
-        for speaker in std::mem::take(&mut self.speakers) {
-            if let Some(block) = speaker.block {
+        for caller_state in std::mem::take(&mut self.callers) {
+            if let Some(block) = caller_state.block {
                 self.keep(block.finish());
             }
         }
@@ -69,18 +69,18 @@ impl Reader {
     }
 
     /// Removes and returns the state of the given caller.
-    fn speaker(&mut self, caller: Option<Caller>) -> Speaker {
-        if let Some(at) = self.speakers.iter().position(|speaker| speaker.caller == caller) {
-            return self.speakers.remove(at);
+    fn caller_state(&mut self, caller: Option<Caller>) -> CallerState {
+        if let Some(at) = self.callers.iter().position(|caller_state| caller_state.caller == caller) {
+            return self.callers.remove(at);
         }
-        if self.speakers.len() >= SPEAKERS {
+        if self.callers.len() >= MAX_CALLERS {
             // Drop the caller that has been silent for the longest time; its report is complete.
-            let oldest = self.speakers.remove(0);
+            let oldest = self.callers.remove(0);
             if let Some(block) = oldest.block {
                 self.keep(block.finish());
             }
         }
-        Speaker { caller, ..Speaker::default() }
+        CallerState { caller, ..CallerState::default() }
     }
 
     fn keep(&mut self, finding: Finding) {
@@ -101,9 +101,9 @@ fn same_words(one: &str, other: &str) -> bool {
     words(one) == words(other)
 }
 
-impl Speaker {
+impl CallerState {
     /// Processes a line. Returns the completed reports: one that the line ends, and one that consists of the line.
-    fn hear(&mut self, line: &Line) -> [Option<Finding>; 2] {
+    fn process(&mut self, line: &Line) -> [Option<Finding>; 2] {
         let is_cut_before = self.opening.first().is_some_and(|first| is_cut(first));
         let title = match line.level {
             Some(level) if level > WARNING => None,

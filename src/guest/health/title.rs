@@ -46,7 +46,7 @@ const LOCKING: [&str; 14] = [
 
 /// Returns the kind of report that a line starts, if any. `is_cut` is true directly after a `---[ cut here ]---` line.
 pub(super) fn kind(text: &str, is_cut: bool) -> Option<Kind> {
-    let text = said(text);
+    let text = without_prefix(text);
     // Most lines start no report.
     if !text.starts_with(['B', 'C', 'G', 'I', 'K', 'M', 'N', 'O', 'P', 'U', 'W', '[', 'g', 'k'])
         && !text.contains("[#")
@@ -76,7 +76,7 @@ pub(super) fn kind(text: &str, is_cut: bool) -> Option<Kind> {
 }
 
 /// Strips the subsystem prefix (`pr_fmt`).
-fn said(text: &str) -> &str {
+fn without_prefix(text: &str) -> &str {
     let names = ["watchdog: ", "NMI watchdog: ", "rcu: ", "traps: "];
     names.iter().find_map(|name| text.strip_prefix(name)).unwrap_or(text)
 }

@@ -18,8 +18,8 @@ impl Session<'_> {
             .chain(self.grace)
             .chain(self.last_words.due)
             .chain(self.alarm.due())
-            .chain(self.next_look())
-            .chain(self.next_idle_look())
+            .chain(self.next_screen_read())
+            .chain(self.next_idle_check())
             .min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -39,14 +39,14 @@ impl Session<'_> {
         } else if self.grace.is_some_and(|end| Instant::now() >= end) {
             self.phase = Phase::Over;
         } else {
-            self.look_if_due();
+            self.read_screen_if_due();
             self.check_idle();
-            self.question_last_words();
+            self.verify_last_words();
         }
     }
 
     /// Time of the next check for inactivity.
-    fn next_idle_look(&self) -> Option<Instant> {
+    fn next_idle_check(&self) -> Option<Instant> {
         Some(self.idle.next_check(self.settings.idle_timeout?, self.start))
     }
 

@@ -9,20 +9,20 @@ use super::{Phase, Session};
 
 impl Session<'_> {
     /// Notes a message about the guest's end on the console.
-    pub(super) fn hear_last_words(&mut self) {
+    pub(super) fn note_last_words(&mut self) {
         let signs = self.console.signs();
         if signs.panic.is_some() || signs.halted {
-            self.last_words.hear(Instant::now());
+            self.last_words.note(Instant::now());
         }
     }
 
     /// Takes the next step if it is due.
-    pub(super) fn question_last_words(&mut self) {
+    pub(super) fn verify_last_words(&mut self) {
         match self.last_words.step(Instant::now()) {
             Step::Wait => {}
             Step::Sample => {
                 let arguments = json!({"command-line": "info registers -a"});
-                self.last_words.asked(self.guest.qmp.execute("human-monitor-command", &arguments));
+                self.last_words.note_command(self.guest.qmp.execute("human-monitor-command", &arguments));
             }
             Step::End => self.phase = Phase::Over,
         }
@@ -31,20 +31,20 @@ impl Session<'_> {
     /// Handles the reply to a sample.
     pub(super) fn handle_registers(&mut self, id: u64, registers: &Value) {
         if self.last_words.refutes(id, registers.as_str().unwrap_or_default(), Instant::now()) {
-            self.doubt_last_words();
+            self.discard_last_words();
         }
     }
 
     /// Handles channel data that arrives after such a message.
-    pub(super) fn hear_after_last_words(&mut self) {
+    pub(super) fn handle_data_after_last_words(&mut self) {
         if self.last_words.is_refuted_by_data(self.congested, Instant::now()) {
-            self.doubt_last_words();
+            self.discard_last_words();
         }
     }
 
     /// Discards the message, because the guest still runs. A later message counts again.
-    pub(super) fn doubt_last_words(&mut self) {
-        self.console.doubt_end();
+    pub(super) fn discard_last_words(&mut self) {
+        self.console.discard_end();
         self.last_words = LastWords::default();
     }
 }

@@ -33,9 +33,9 @@ impl Session<'_> {
 
     /// Ends QEMU, writes pending output, and returns the transcript.
     pub(super) fn finish(mut self) -> std::io::Result<(Transcript, Captured, Captured)> {
-        self.inquire()?;
+        self.inspect_if_timed_out()?;
         if self.hang.is_none() {
-            self.look_at_the_end()?;
+            self.read_last_screen()?;
         }
         if self.guest_stays() {
             // All output of the command before its exit status has been received, except for data in the console pipe.
@@ -58,8 +58,8 @@ impl Session<'_> {
         insert_notes(&mut self.events, notes);
         self.flush_all()?;
         let (console_tail, console) = self.console.finish();
-        let (mut qemu_said, _) = self.qemu_stderr.finish();
-        qemu_said.drain(..qemu_said.len().saturating_sub(QEMU_LINES));
+        let (mut qemu_output, _) = self.qemu_stderr.finish();
+        qemu_output.drain(..qemu_output.len().saturating_sub(QEMU_LINES));
         let watch = self.settings.watch.as_ref();
         let transcript = Transcript {
             events: self.events,
@@ -68,7 +68,7 @@ impl Session<'_> {
             goal: watch.map_or(Goal::Command, Watch::goal),
             missing: watch.map(|watch| watch.expectations.missing()).unwrap_or_default(),
             screen: self.watching.seen,
-            qemu_said,
+            qemu_output,
             console_lost: self.console_lost,
             health: findings,
             hang: self.hang,

@@ -16,14 +16,14 @@ impl Session<'_> {
         let at = self.start.elapsed();
         // A frame out of sequence is not from bootling's pid 1.
         if let Some(what) = self.violation(frame) {
-            self.end(Event::Nonsense(what.to_owned()));
+            self.end(Event::InvalidData(what.to_owned()));
             return;
         }
         match *frame {
             ToHost::Hello { version, uptime_ns, taint, window, release } => {
                 if version != protocol::VERSION {
                     let ours = protocol::VERSION;
-                    self.end(Event::Nonsense(format!(
+                    self.end(Event::InvalidData(format!(
                         "unsupported protocol version of pid 1: expected {ours}, found {version}"
                     )));
                     return;
@@ -89,7 +89,7 @@ impl Session<'_> {
     fn on_helper(&mut self, id: u32, message: &[u8]) {
         match self.autoload.receive(id, message, self.start, &mut self.outbox) {
             Ok(()) => self.provide_modules(),
-            Err(what) => self.end(Event::Nonsense(what.to_owned())),
+            Err(what) => self.end(Event::InvalidData(what.to_owned())),
         }
     }
 
@@ -146,7 +146,7 @@ impl Session<'_> {
                 | Foreground::Console
                 | Foreground::Terminal
                 | Foreground::Viewer
-                | Foreground::Nobody,
+                | Foreground::None,
             ) => (0, 0),
         };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -12,7 +12,7 @@ impl Session<'_> {
         let room = match self.settings.foreground {
             Foreground::Console => self.keys_to_console.len() < CHUNK,
             Foreground::Streams | Foreground::Terminal => self.phase == Phase::Running && self.outbox.room() > 0,
-            Foreground::Viewer | Foreground::Nobody => false,
+            Foreground::Viewer | Foreground::None => false,
         };
         room && !terminal::in_background(input)
     }
@@ -42,7 +42,7 @@ impl Session<'_> {
         let room = match self.settings.foreground {
             Foreground::Console => 1024,
             Foreground::Streams | Foreground::Terminal => self.outbox.room(),
-            Foreground::Viewer | Foreground::Nobody => 0,
+            Foreground::Viewer | Foreground::None => 0,
         };
         let mut buffer = [0; CHUNK];
         let len = room.min(buffer.len());
@@ -71,7 +71,7 @@ impl Session<'_> {
         match self.settings.foreground {
             Foreground::Console => self.keys_to_console.extend_from_slice(bytes),
             Foreground::Streams | Foreground::Terminal => self.outbox.send(&ToGuest::Stdin(bytes)),
-            Foreground::Viewer | Foreground::Nobody => {}
+            Foreground::Viewer | Foreground::None => {}
         }
     }
 

@@ -16,7 +16,7 @@ use crate::guest::hang::registers::{self, Cpu};
 /// between two samples. A guest that copies data in the kernel executes a program in a tenth of the samples.
 const FIRST: Duration = Duration::from_secs(1);
 const SAMPLES: u32 = 30;
-const APART: Duration = Duration::from_millis(100);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 /// Time limit for a reply of QEMU, which counts as a sample.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Minimum delay after which channel data was certainly sent after the message, and not only read after it.
@@ -47,7 +47,7 @@ pub(super) enum Step {
 
 impl LastWords {
     /// Notes a message about the guest's end.
-    pub(super) fn hear(&mut self, now: Instant) {
+    pub(super) fn note(&mut self, now: Instant) {
         if self.since.is_none() {
             *self = Self { since: Some(now), due: Some(now + FIRST), ..Self::default() };
         }
@@ -67,7 +67,7 @@ impl LastWords {
     }
 
     /// Notes the ID of the command that reads the registers.
-    pub(super) fn asked(&mut self, command: u64) {
+    pub(super) fn note_command(&mut self, command: u64) {
         self.command = Some(command);
     }
 
@@ -78,7 +78,7 @@ impl LastWords {
         }
         self.command = None;
         self.samples += 1;
-        self.due = Some(now + APART);
+        self.due = Some(now + SAMPLE_INTERVAL);
         registers::read(registers).iter().any(Cpu::is_alive)
     }
 
@@ -100,7 +100,7 @@ impl LastWords {
 
 #[cfg(test)]
 mod tests {
-    use super::{APART, Duration, FIRST, Instant, LATER, LastWords, PATIENCE, SAMPLES, Step};
+    use super::{Duration, FIRST, Instant, LATER, LastWords, PATIENCE, SAMPLE_INTERVAL, SAMPLES, Step};
 
     const LOOPS: &str = "CPU#0\nRIP=ffffffff81c2ab9b RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0";
     const SLEEPS: &str = "CPU#0\nRIP=ffffffff81c2ab9b RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1";
@@ -110,23 +110,23 @@ mod tests {
         let mut now = Instant::now();
         let mut words = LastWords::default();
         assert_eq!(words.step(now), Step::Wait);
-        words.hear(now);
+        words.note(now);
         assert_eq!(words.step(now), Step::Wait);
         now += FIRST;
         for command in 1..=u64::from(SAMPLES) {
             assert_eq!(words.step(now), Step::Sample, "{command}");
-            words.asked(command);
+            words.note_command(command);
             assert!(!words.refutes(command - 1, SLEEPS, now), "the reply to another command");
             // Replies to other commands are ignored.
             if command % 2 == 0 {
                 assert!(!words.refutes(command, LOOPS, now));
-                now += APART;
+                now += SAMPLE_INTERVAL;
             } else {
                 now += PATIENCE;
             }
         }
         assert_eq!(words.step(now), Step::End);
-        words.asked(99);
+        words.note_command(99);
         assert!(words.refutes(99, SLEEPS, now));
     }
 
@@ -135,7 +135,7 @@ mod tests {
         let start = Instant::now();
         let mut words = LastWords::default();
         assert!(!words.is_refuted_by_data(None, start));
-        words.hear(start);
+        words.note(start);
         let at = |ms: u64| start + Duration::from_millis(ms);
         assert!(!words.is_refuted_by_data(None, at(500)));
         // The end is not confirmed while data arrives.

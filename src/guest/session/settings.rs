@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::guest::autoload::ModuleSource;
 use crate::guest::expect::Expectations;
-use crate::guest::hang::{Inquest, Recording};
+use crate::guest::hang::{HangInput, Recording};
 use crate::guest::health::Rules;
 use crate::guest::outlet::Outlet;
 use crate::guest::screen::ScreenRequest;
@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     /// Time limit without progress; see `idle`.
     pub(crate) idle_timeout: Option<Duration>,
     /// Input for the inspection of a guest that timed out; `None`: no inspection.
-    pub(crate) inquest: Option<Inquest>,
+    pub(crate) hang_input: Option<HangInput>,
     /// Time for the inspection; `None`: no inspection.
     pub(crate) hang_report: Option<Duration>,
     /// Effect of a signal that ends bootling.
@@ -91,7 +91,7 @@ pub struct Watch {
     /// Expectations for the console and the screen.
     pub expectations: Expectations,
     /// Screen content to read at the end.
-    pub last_look: ScreenRequest,
+    pub last_screen: ScreenRequest,
     /// Maximum number of resets.
     pub restarts: u32,
     /// Time to continue after all expectations matched.
@@ -107,7 +107,7 @@ impl Watch {
 
 /// Host side of the guest's streams.
 #[derive(Debug)]
-pub(crate) struct Outside<'a> {
+pub(crate) struct HostStreams<'a> {
     /// Standard input of the command.
     pub(crate) input: Option<OwnedFd>,
     /// Destination of the command's standard output.
@@ -132,7 +132,7 @@ pub enum Foreground {
     /// The console, without input.
     Viewer,
     /// No endpoint: the console is only recorded.
-    Nobody,
+    None,
 }
 
 /// Stream that shows the foreground's output.

@@ -34,10 +34,10 @@ impl Session<'_> {
         }
         self.console.feed(bytes);
         self.health.take_console(bytes);
-        self.alarm.hear(&self.health, &self.settings.rules, Instant::now());
+        self.alarm.process(&self.health, &self.settings.rules, Instant::now());
         match self.settings.foreground {
             Foreground::Console | Foreground::Viewer => self.out.push(bytes),
-            Foreground::Streams | Foreground::Terminal | Foreground::Nobody => {}
+            Foreground::Streams | Foreground::Terminal | Foreground::None => {}
         }
         self.watch_console(bytes);
         match &mut self.settings.console {
@@ -59,7 +59,7 @@ impl Session<'_> {
             self.end(Event::GaveUp(why));
             return true;
         }
-        self.hear_last_words();
+        self.note_last_words();
         true
     }
 
@@ -164,7 +164,7 @@ impl Session<'_> {
         let read = read_some(&mut self.guest.channel, &mut buffer);
         let Some(len) = self.handle_read(Source::Channel, read) else { return false };
         self.idle.channel = Some(Instant::now());
-        self.hear_after_last_words();
+        self.handle_data_after_last_words();
         let mut inbox = std::mem::take(&mut self.inbox);
         let received = inbox.receive(&buffer[..len], |frame| {
             self.on_frame(frame);
@@ -172,7 +172,7 @@ impl Session<'_> {
         });
         self.inbox = inbox;
         if let Err(error) = received {
-            self.end(Event::Nonsense(format!("{error:?}")));
+            self.end(Event::InvalidData(format!("{error:?}")));
         }
         true
     }

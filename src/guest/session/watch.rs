@@ -14,20 +14,20 @@ use crate::qemu::qmp::Reply;
 /// Interval between two screen reads.
 const EVERY: Duration = Duration::from_millis(400);
 /// Time limit of the last screen read: the machine's threads may be busy.
-const LAST_LOOK: Duration = Duration::from_secs(5);
+const LAST_READ: Duration = Duration::from_secs(5);
 
 /// Time limit for the rest of the matching line.
 const REST: Duration = Duration::from_millis(200);
 
 impl Session<'_> {
     /// Time of the next screen read.
-    pub(super) fn next_look(&self) -> Option<Instant> {
-        let wanted = self.settings.watch.as_ref()?.expectations.want_screen() && self.watching.reader.is_none();
+    pub(super) fn next_screen_read(&self) -> Option<Instant> {
+        let wanted = self.settings.watch.as_ref()?.expectations.expects_screen() && self.watching.reader.is_none();
         wanted.then(|| self.watching.last.unwrap_or(self.start) + EVERY)
     }
 
-    pub(super) fn look_if_due(&mut self) {
-        if self.next_look().is_some_and(|due| Instant::now() >= due) {
+    pub(super) fn read_screen_if_due(&mut self) {
+        if self.next_screen_read().is_some_and(|due| Instant::now() >= due) {
             self.watching.last = Some(Instant::now());
             self.read_screen(ScreenRequest { text: true, picture: false });
         }
@@ -82,7 +82,7 @@ impl Session<'_> {
     }
 
     fn match_screen(&mut self, content: &ScreenContent) {
-        let watch = self.settings.watch.as_mut().filter(|watch| watch.expectations.want_screen());
+        let watch = self.settings.watch.as_mut().filter(|watch| watch.expectations.expects_screen());
         let sighting = watch.zip(content.text.as_ref()).and_then(|(watch, rows)| watch.expectations.see(rows));
         self.on_sighting(sighting);
     }
@@ -141,22 +141,22 @@ impl Session<'_> {
     }
 
     /// Reads the screen a last time after the verdict, if QEMU is still running.
-    pub(super) fn look_at_the_end(&mut self) -> std::io::Result<()> {
-        let wanted = self.settings.watch.as_ref().map(|watch| watch.last_look).unwrap_or_default();
+    pub(super) fn read_last_screen(&mut self) -> std::io::Result<()> {
+        let wanted = self.settings.watch.as_ref().map(|watch| watch.last_screen).unwrap_or_default();
         if wanted.is_empty() || self.guest.scratch.is_none() {
             return Ok(());
         }
-        let end = Instant::now() + LAST_LOOK;
+        let end = Instant::now() + LAST_READ;
         let end = self.last_moment().map_or(end, |last| last.min(end));
-        self.wait_for_look(end)?;
+        self.wait_for_screen(end)?;
         self.watching.seen =
             ScreenContent { is_graphical: self.watching.seen.is_graphical, ..ScreenContent::default() };
         self.read_screen(wanted);
-        self.wait_for_look(end)
+        self.wait_for_screen(end)
     }
 
     /// Waits until a screen read has finished.
-    fn wait_for_look(&mut self, end: Instant) -> std::io::Result<()> {
+    fn wait_for_screen(&mut self, end: Instant) -> std::io::Result<()> {
         while self.watching.reader.is_some() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || self.closed.contains(&Source::Monitor) {

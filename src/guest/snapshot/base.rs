@@ -18,7 +18,7 @@ use crate::format::protocol::window::MAGIC;
 use crate::guest::conversation::Conversation;
 use crate::guest::error::is_full;
 use crate::guest::health::Finding;
-use crate::guest::launch::{Artefact, Feed, Guest};
+use crate::guest::launch::{Artifact, Feed, Guest};
 use crate::guest::monitor::MonitorError;
 use crate::guest::session::Opening;
 use crate::guest::transcript::{Event, Transcript};
@@ -181,15 +181,15 @@ impl Base {
     pub(in crate::guest) fn boot(
         &self,
         window: OwnedFd,
-        ram: Ram<Artefact>,
+        ram: Ram<Artifact>,
         conversation: &mut Conversation<'_>,
     ) -> Result<(Guest, Transcript), NotWarm> {
         let kernel = open(&self.image)?;
         let initrd = self.initrd.try_clone().map_err(VmError::io("open", "the base's initrd"))?;
         let payload = Payload::Linux {
-            kernel: Artefact::Open(kernel),
-            initrd: Artefact::Open(initrd),
-            warm: Some(Waiting { window: Artefact::Open(window), window_mib: self.window_mib, ram }),
+            kernel: Artifact::Open(kernel),
+            initrd: Artifact::Open(initrd),
+            warm: Some(Waiting { window: Artifact::Open(window), window_mib: self.window_mib, ram }),
         };
         let mut guest = Guest::start(&self.machine, &payload).map_err(VmError::io("start", "QEMU"))?;
         let transcript = conversation.run(&mut guest, &self.machine, Opening::Base)?;
@@ -200,8 +200,8 @@ impl Base {
                 io::Error::from_raw_os_error((*errno).cast_signed())
             ))),
             // QEMU may have rejected a device that only a window needs: the boot without a window decides.
-            Some(Event::QemuExited(_)) if !transcript.guest_lived() && !transcript.qemu_said.is_empty() => {
-                Err(NotWarm::Unfit(format!("QEMU rejects it: {}", transcript.qemu_said.join("; "))))
+            Some(Event::QemuExited(_)) if !transcript.showed_activity() && !transcript.qemu_output.is_empty() => {
+                Err(NotWarm::Unfit(format!("QEMU rejects it: {}", transcript.qemu_output.join("; "))))
             }
             Some(_) | None => Err(NotWarm::Ended(Box::new(transcript), guest.command.clone())),
         }
@@ -221,7 +221,7 @@ impl Base {
         let ram = memory::empty("ram", bytes).map_err(making())?;
         let window = self.window()?;
         let handed = |memory: &OwnedFd| memory.try_clone().map_err(making());
-        let shared = Ram::Shared(Artefact::Open(handed(&ram)?));
+        let shared = Ram::Shared(Artifact::Open(handed(&ram)?));
         let (mut guest, transcript) = self.boot(handed(&window)?, shared, conversation)?;
         std::thread::sleep(SETTLING);
         let boot_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -288,10 +288,10 @@ impl Base {
             let window = memory::empty("window", self.window_mib << 20)?;
             let (feed, state) = Feed::new(state)?;
             let state_fd = state.as_raw_fd();
-            let ram = Ram::Restored { ram: Artefact::Open(ram.into()), state: Artefact::Open(state) };
-            let theirs = Artefact::Open(window.try_clone()?);
+            let ram = Ram::Restored { ram: Artifact::Open(ram.into()), state: Artifact::Open(state) };
+            let theirs = Artifact::Open(window.try_clone()?);
             let warm = Waiting { window: theirs, window_mib: self.window_mib, ram };
-            let (kernel, initrd) = (Artefact::Open(kernel), Artefact::Open(memory::empty("initrd", 4)?));
+            let (kernel, initrd) = (Artifact::Open(kernel), Artifact::Open(memory::empty("initrd", 4)?));
             let mut guest = Guest::start(&self.machine, &Payload::Linux { kernel, initrd, warm: Some(warm) })?;
             guest.state = Some(feed);
             migrate::restore(&mut guest, state_fd);

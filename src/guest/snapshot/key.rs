@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, Key, Stamp};
 use crate::format::protocol;
-use crate::qemu::argv::{Ends, Payload, Ram, Warm, Wires, argv};
+use crate::qemu::argv::{Chardevs, Connections, Payload, Ram, Warm, argv};
 use crate::qemu::device::disk::DiskSource;
 use crate::qemu::firmware::{Files, Firmware};
 use crate::qemu::machine::{Accelerator, Machine};
@@ -74,7 +74,7 @@ fn symbolic(machine: &Machine, kernel: &Path, window_mib: u64) -> Vec<OsString> 
         Payload::Linux { kernel: kernel.as_os_str().to_owned(), initrd: OsString::from("base"), warm: Some(warm) };
     let flash = machine.firmware.writable().map(|_| "flash".into());
     let disks = vec![OsString::from("disk"); machine.devices.disks.len()];
-    argv(machine, &Wires { payload, flash, disks, ends: Ends::Wired { channel: -1, monitor: -1 } })
+    argv(machine, &Connections { payload, flash, disks, chardevs: Chardevs::Inherited { channel: -1, monitor: -1 } })
 }
 
 fn firmware_files(firmware: &Firmware) -> Vec<PathBuf> {
@@ -142,14 +142,14 @@ mod tests {
     use std::path::PathBuf;
 
     /// Files and values that a key depends on, in a directory.
-    struct Kitchen {
+    struct Scene {
         dir: tempfile::TempDir,
         machine: Machine,
         base: Vec<u8>,
         window_mib: u64,
     }
 
-    impl Kitchen {
+    impl Scene {
         fn new() -> Self {
             let dir = tempfile::tempdir().expect("a directory");
             let at = |name: &str| dir.path().join(name);
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_same_ingredients_have_the_same_key() {
-        let ingredients = Kitchen::new();
+        let ingredients = Scene::new();
         assert_eq!(ingredients.key(), ingredients.key());
         // The kernel's name in reports does not count.
         let mut other = ingredients;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     /// A change of one ingredient.
-    type Change = fn(&mut Kitchen);
+    type Change = fn(&mut Scene);
 
     #[test]
     fn a_change_of_each_ingredient_changes_the_key() {
@@ -249,7 +249,7 @@ mod tests {
         ];
         for (what, change) in changes {
             // In one directory, so that only the change differs.
-            let mut ingredients = Kitchen::new();
+            let mut ingredients = Scene::new();
             let before = ingredients.key();
             change(&mut ingredients);
             assert_ne!(before, ingredients.key(), "{what}");
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_write_to_each_file_changes_the_key() {
-        let mut ingredients = Kitchen::new();
+        let mut ingredients = Scene::new();
         let files: [(&str, Option<Firmware>); 8] = [
             ("vmlinuz", None),
             ("qemu", None),

@@ -201,7 +201,7 @@ impl Outcome {
     }
 
     /// Returns true if the console's last lines help to explain the outcome.
-    pub const fn wants_console(&self) -> bool {
+    pub const fn needs_console(&self) -> bool {
         match self {
             Self::Panic { .. }
             | Self::Rejected { .. }

@@ -200,7 +200,7 @@ pub fn find(
     machine: &OsStr,
     qemu: &Qemu,
 ) -> Result<Firmware, FirmwareError> {
-    let told = |firmware: &str| FirmwareError::NoFlash { firmware: firmware.to_owned() };
+    let no_flash = |firmware: &str| FirmwareError::NoFlash { firmware: firmware.to_owned() };
     match wanted {
         FirmwareRef::Direct => {}
         FirmwareRef::Uefi { .. } => check_machine(machine, true)?,
@@ -208,8 +208,8 @@ pub fn find(
     }
     let search = || Search::on_host(arch, full_name(machine, &qemu.facts.version), &qemu.path);
     let found = match wanted {
-        FirmwareRef::Direct => return if vars.is_some() { Err(told("no firmware")) } else { Ok(Firmware::Direct) },
-        FirmwareRef::Bios => return if vars.is_some() { Err(told("a BIOS")) } else { Ok(Firmware::Bios(None)) },
+        FirmwareRef::Direct => return if vars.is_some() { Err(no_flash("no firmware")) } else { Ok(Firmware::Direct) },
+        FirmwareRef::Bios => return if vars.is_some() { Err(no_flash("a BIOS")) } else { Ok(Firmware::Bios(None)) },
         FirmwareRef::Uefi { secure } => search().find(*secure)?,
         FirmwareRef::File(path) => match file::identify(path, vars, &search())? {
             Firmware::Uefi(uefi) => uefi,

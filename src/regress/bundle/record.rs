@@ -16,7 +16,7 @@ use super::{
 use crate::guest::prebuilt::console_archive;
 use crate::guest::report::RecordedResult;
 use crate::guest::{Output, Prepared, RunSpec};
-use crate::qemu::argv::{Ends, Payload, Wires, argv};
+use crate::qemu::argv::{Chardevs, Connections, Payload, argv};
 use crate::qemu::device::Devices;
 use crate::qemu::firmware::Firmware;
 use crate::qemu::machine::Machine;
@@ -102,8 +102,8 @@ impl QemuInfo {
     /// Describes QEMU, with the command line to start it by hand.
     pub(super) fn new(machine: &Machine) -> Result<Self, BundleError> {
         let payload = Payload::Linux { kernel: KERNEL.into(), initrd: CONSOLE_INITRD.into(), warm: None };
-        let wires = Wires { payload, flash: None, disks: Vec::new(), ends: Ends::Stdio };
-        let mut line = argv(machine, &wires);
+        let connections = Connections { payload, flash: None, disks: Vec::new(), chardevs: Chardevs::Stdio };
+        let mut line = argv(machine, &connections);
         let program = machine.qemu.path.file_name().unwrap_or_default().to_owned();
         if let Some(first) = line.first_mut() {
             first.clone_from(&program);

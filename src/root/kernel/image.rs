@@ -75,7 +75,7 @@ pub(crate) fn identify(path: &Path) -> Result<Result<Bootable, Refused>, KernelE
         Some(false) => return Ok(Err(Refused::new("a big-endian arm64 Image", GIVE_IMAGE))),
         None => {}
     }
-    Ok(Err(stranger(&head, len)))
+    Ok(Err(other_file(&head, len)))
 }
 
 /// Returns the release of an image whose header does not contain it, by searching for the kernel's banner.
@@ -136,7 +136,7 @@ fn elf_image(file: &File) -> std::io::Result<Result<Bootable, Refused>> {
 }
 
 /// Identifies all other files that users pass to `--kernel`.
-fn stranger(head: &[u8], len: u64) -> Refused {
+fn other_file(head: &[u8], len: u64) -> Refused {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     if len == 0 {
         return Refused::new("an empty file", "copy or build it again");
@@ -230,7 +230,7 @@ fn packed(head: &[u8]) -> Option<Refused> {
 
 #[cfg(test)]
 mod tests {
-    use super::{identify, search_release, stranger};
+    use super::{identify, other_file, search_release};
     use crate::arch::Arch;
     use crate::root::kernel::ImageKind;
     use proptest::prelude::{ProptestConfig, any, proptest};
@@ -259,7 +259,7 @@ mod tests {
             (at(0, b"MZ"), "EFI application"),
             (Vec::new(), "empty"),
         ] {
-            let found = stranger(&bytes, bytes.len() as u64);
+            let found = other_file(&bytes, bytes.len() as u64);
             assert!(found.what.contains(expected), "{} is not {expected}", found.what);
         }
     }
@@ -289,7 +289,7 @@ mod tests {
         uki[0x86] = 2;
         uki[0x98..0x9d].copy_from_slice(b".text");
         uki[0xc0..0xc6].copy_from_slice(b".linux");
-        assert!(stranger(&uki, 1024).what.contains("UKI"));
+        assert!(other_file(&uki, 1024).what.contains("UKI"));
     }
 
     proptest! {

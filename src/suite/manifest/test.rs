@@ -85,7 +85,7 @@ pub struct TestHealth {
     pub(crate) allow: Vec<Pattern>,
     /// Kinds that fail the test although they normally do not.
     pub(crate) deny: Vec<Kind>,
-    /// Kinds that fail the test whatever the policy, and end it.
+    /// Kinds that fail the test under any policy, and end it.
     pub(crate) fail_on: Vec<Kind>,
 }
 

@@ -88,7 +88,7 @@ fn write(report: &Report, comparison: Option<&Comparison>, out: &mut dyn Write) 
     let mut environment = Environment::new();
     environment.add_filter("seconds", seconds);
     environment.add_filter("fragment", |id: &str| Value::from_safe_string(fragment(id)));
-    // Whatever the template prints contains no control characters.
+    // The values that the template prints contain no control characters.
     environment.set_formatter(|out, state, value| match value.as_str().map(guest_text::text) {
         Some(Cow::Owned(text)) if !value.is_safe() => escape_formatter(out, state, &Value::from(text)),
         _ => escape_formatter(out, state, value),

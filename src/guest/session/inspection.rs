@@ -18,18 +18,18 @@ impl Session<'_> {
     /// Inspects the guest if it timed out and an inspection is requested. The last screen read happens before the guest
     /// is modified. The whole inspection takes at most the time for the hang report; only writing the guest's memory
     /// may take longer.
-    pub(super) fn inquire(&mut self) -> std::io::Result<()> {
+    pub(super) fn inspect_if_timed_out(&mut self) -> std::io::Result<()> {
         let Some(why) = self.time_that_was_up() else { return Ok(()) };
-        let (Some(inquest), Some(end)) = (self.settings.inquest.clone(), self.end_of_inspection()) else {
+        let (Some(hang_input), Some(end)) = (self.settings.hang_input.clone(), self.end_of_inspection()) else {
             return Ok(());
         };
         self.drain_console();
         // Console output from here on is a result of the inspection, and not part of the boot.
         let console = std::mem::take(&mut self.console);
         let context = self.context(why, console.lines());
-        let mut findings = self.ask(Some(end), |monitor| hang::inspect(monitor, &inquest));
+        let mut findings = self.ask(Some(end), |monitor| hang::inspect(monitor, &hang_input));
         if findings.answers() {
-            self.look_at_the_end()?;
+            self.read_last_screen()?;
             let core = self.settings.recording.as_mut().and_then(|recording| recording.core.take());
             // The memory is dumped first, unmodified.
             let start = Instant::now();
@@ -39,7 +39,7 @@ impl Session<'_> {
         }
         self.console = console;
         if findings.is_alive() {
-            self.doubt_last_words();
+            self.discard_last_words();
         }
         self.hang = Some(Box::new(hang::hang(&findings, &context)));
         Ok(())
@@ -47,7 +47,9 @@ impl Session<'_> {
 
     /// Resolves the functions in traces with bare addresses, which kernels without a symbol table print.
     pub(super) fn name_functions(&self, findings: &mut [Finding]) {
-        let Some(source) = self.settings.inquest.as_ref().and_then(|inquest| inquest.symbols.as_ref()) else { return };
+        let Some(source) = self.settings.hang_input.as_ref().and_then(|hang_input| hang_input.symbols.as_ref()) else {
+            return;
+        };
         let symbols = OnceCell::new();
         let lookup = |address: u64| {
             // Loaded on first use. If that fails, only the addresses are available.
