@@ -83,14 +83,14 @@ impl std::fmt::Display for Stamp {
     }
 }
 
-/// How a seal detects damage to the files of a directory.
+/// Way in which a seal detects damage to the files of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sealing {
-    /// By their contents, which are read if their stamps have changed.
+    /// By the contents of the files, which are read if their stamps have changed.
     Contents,
-    /// Likewise, except for files whose names end in this, which the caller checks.
+    /// By the contents, except for files whose names end in this suffix, which the caller checks.
     ContentsExcept(&'static str),
-    /// By their stamps only, since reading the files takes too long: every write, and every copy, is damage.
+    /// By the stamps only, since reading the files takes too long: every write, and every copy, counts as damage.
     Stamps,
 }
 

@@ -5,6 +5,8 @@
 //! (`Documentation/staging/xz.rst`), zstd windows are at most 128 MiB (`lib/decompress_unzstd.c`), and LZ4 uses the
 //! legacy frame format. The decoders bound their memory.
 
+mod counting;
+
 use std::fmt;
 use std::io::{self, BufRead, Cursor, Read, Write};
 
@@ -13,6 +15,7 @@ use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use flate2::write::GzEncoder;
 use lzma_rust2::{CheckType, LzmaReader, XzOptions, XzReader, XzWriter};
 
+use self::counting::Counting;
 use super::lz4;
 pub(crate) use super::stream::SizeLimited;
 
@@ -393,25 +396,6 @@ impl_encode!(
     XzWriter<Counted<'a>>,
     lz4::Writer<Counted<'a>>
 );
-
-/// Output stream that counts bytes.
-#[derive(Debug)]
-pub(crate) struct Counting<W> {
-    pub(crate) inner: W,
-    pub(crate) count: u64,
-}
-
-impl<W: Write> Write for Counting<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.count += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -125,9 +125,9 @@ pub enum PlanError {
     Conflict {
         /// The cells.
         cells: [String; 2],
-        /// What they do.
+        /// Conflicting use, as a verb phrase.
         what: String,
-        /// What to do about it.
+        /// One line of advice.
         fix: &'static str,
     },
 }
