@@ -59,7 +59,7 @@ const WRONG_FOR_GIT: u8 = 128;
 
 /// Build small Linux initrds and disk images, boot them in QEMU, and report the result
 #[derive(Debug, Parser)]
-#[command(name = "bootling", version, max_term_width = 120, disable_help_subcommand = true)]
+#[command(name = "bootling", version, max_term_width = 120, disable_help_subcommand = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -95,6 +95,16 @@ enum Verb {
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
+
+const EXAMPLES: &str = "Examples:
+  bootling run --kernel bzImage -- ./mytest   Exit with the status of a command
+  bootling run --warm -- ./mytest             The same from a snapshot, faster
+  bootling run                                Open a shell in a guest
+  bootling test --init && bootling test       Run a matrix of tests
+  bootling disk --run ./mytest -o disk.img    Build a disk image for UEFI
+  bootling doctor                             Check what works on this host
+
+`bootling VERB --help` describes each verb, with examples.";
 
 /// Program name that selects the command line of make-tiny-image.
 const ANCESTOR: &str = "make-tiny-image";
