@@ -37,7 +37,7 @@ fn refuses(arguments: &[&str], status: i32, error: &str) {
 #[test]
 fn a_name_that_apt_would_take_for_an_option_or_a_path_is_refused() {
     refuses(&["root", "--", "-o"], 125, "error: invalid package name \"-o\"");
-    refuses(&["kernel", "../x.deb"], 125, "error: invalid package name \"linux-image-../x.deb-");
+    refuses(&["kernel", "../x.deb"], 125, "error: invalid package name \"../x.deb\"");
 }
 
 #[test]

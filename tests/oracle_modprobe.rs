@@ -165,7 +165,7 @@ fn compare(prefix: &str) {
     let (cache, started) = (cache(), Instant::now());
     let root = Root::new("/").expect("a root");
     let deb = package(prefix);
-    let plain = find(&root, &KernelRef::Named(deb.into()), &cache, &mut |_| {}).expect("a kernel");
+    let plain = find(&root, &KernelRef::Named(deb.into()), None, &cache, &mut |_| {}).expect("a kernel");
     let release = plain.release.clone().expect("a release");
     let unpacked = started.elapsed();
     let base = tempfile::tempdir_in(build()).expect("a directory in build/");

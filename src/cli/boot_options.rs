@@ -54,8 +54,9 @@ pub(crate) struct MachineArgs {
 pub(crate) struct BootArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
-    /// Architecture of the guest: `x86_64` or `aarch64` (also `arm64`). Default: the kernel's. Programs come from
-    /// --sysroot, a directory with programs of that architecture.
+    /// Architecture of the guest: `x86_64` or `aarch64` (also `arm64`). Default: the kernel's, or the host's for packages
+    /// to fetch. Programs come from --sysroot, a directory with programs of that architecture, or packages; without it,
+    /// a kernel to fetch brings bash, busybox and coreutils with it.
     #[arg(long, value_name = "ARCH", value_parser = Arch::for_guests)]
     pub arch: Option<Arch>,
     /// Firmware: `none` (QEMU starts the kernel directly, the fastest; default), `uefi` (OVMF installed on the host),

@@ -13,10 +13,12 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use super::options::InitrdArgs;
 use super::output;
 use super::progress::Progress;
+use super::reporter::Reporter;
 use bootling::VmError;
 use bootling::cache::{Cache, CacheError};
 use bootling::format::compression::Compression;
 use bootling::guest::image::plan;
+use bootling::guest::packages::root_directory;
 use bootling::initrd::archive;
 use bootling::initrd::{check::Purpose, explain};
 use bootling::output::file::Output;
@@ -128,7 +130,8 @@ pub(crate) fn run(args: &BuildArgs, start: Instant) -> anyhow::Result<u8> {
 pub(crate) fn make(request: &Request<'_>) -> anyhow::Result<u8> {
     // The plan refers to files that are removed with the cache, if it is temporary.
     let ((plan, notes), _cache) = healing(|cache| {
-        let root = Root::new(&request.spec.root)?;
+        let directory = root_directory(&request.spec.root, None, &mut Reporter::new(false)).map_err(output::advised)?;
+        let root = Root::new(directory)?;
         let kernel = find_kernel(&root, request, cache)?;
         if let Some(kernel) = &kernel {
             check_compression(kernel, request.compression, "--compress")?;
@@ -197,7 +200,7 @@ fn find_kernel(root: &Root, request: &Request<'_>, cache: OpenCache<'_>) -> anyh
         None => &KernelRef::Newest,
     };
     let mut progress = Progress::new(false);
-    Ok(Some(kernel::find_to_build(root, wanted, &cache()?, &mut |doing| progress.show(doing))?))
+    Ok(Some(kernel::find_to_build(root, wanted, None, &cache()?, &mut |doing| progress.show(doing))?))
 }
 
 /// Rejects compressions that the kernel cannot unpack: it would treat the image as a disk and find no root file system

@@ -112,7 +112,7 @@ fn check_all() -> anyhow::Result<Vec<Finding>> {
                 }
             };
             findings.push(Finding::new("cache", false, writable));
-            let found = bootling::root::kernel::find(&root, &KernelRef::Newest, cache, &mut |_| {});
+            let found = bootling::root::kernel::find(&root, &KernelRef::Newest, None, cache, &mut |_| {});
             let found = found.map(|kernel| kernel.origin).map_err(|error| format!("{error:#}"));
             findings.push(Finding::new("kernel", false, found));
         }

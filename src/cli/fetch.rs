@@ -11,7 +11,7 @@ use super::reporter::Reporter;
 use bootling::arch::Arch;
 use bootling::cache::Cache;
 use bootling::guest::Listener as _;
-use bootling::root::fetch::{DEFAULT_ROOT, Fetch, Packages};
+use bootling::root::fetch::{Fetch, KernelPackage, Packages, RootPackages};
 
 /// Fetch a kernel or a root with the host's apt, for any architecture and without root, and print its path
 #[derive(Debug, Args)]
@@ -71,13 +71,9 @@ struct Options {
 /// Runs the verb.
 pub(crate) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     let (options, wanted) = match &args.what {
-        What::Kernel { options, name } => (options, Packages::Kernel(name.clone())),
+        What::Kernel { options, name } => (options, Packages::Kernel(KernelPackage::parse(name)?)),
         What::Root { options, packages } => {
-            // An image without busybox would have no shell, mount and cat.
-            let [_, busybox, _] = DEFAULT_ROOT;
-            let all = packages.iter().map(String::as_str).chain([busybox]);
-            let all = if packages.is_empty() { DEFAULT_ROOT.to_vec() } else { all.collect() };
-            (options, Packages::Root(all.into_iter().map(str::to_owned).collect()))
+            (options, Packages::Root(RootPackages::new(packages.iter().map(String::as_str))?))
         }
     };
     let cache = Cache::open()?;
@@ -87,7 +83,7 @@ pub(crate) fn run(args: &FetchArgs) -> anyhow::Result<u8> {
     let arch = options.arch.or(Arch::host()).context("unknown host architecture: use --arch")?;
     let mut reporter = Reporter::new(options.quiet);
     let fetch = Fetch { arch, cache: &cache, refresh: options.refresh };
-    let path = fetch.get(&wanted, &mut |doing| reporter.progress(doing))?;
+    let path = fetch.get(&wanted, &mut |doing| reporter.progress(doing)).map_err(output::advised)?;
     drop(reporter);
     let mut out = output::content();
     out.write_all(path.as_os_str().as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())?;

@@ -47,9 +47,12 @@ use std::time::Instant;
 
 use clap::{Command, CommandFactory, Parser, Subcommand};
 
+use bootling::VmError;
 use bootling::guest::verdict::code;
 use bootling::root::fetch::FetchError;
+use bootling::root::kernel::KernelError;
 use bootling::suite::import::ImportError;
+use bootling::suite::lock::LockError;
 
 /// Exit code for failures of bootling itself.
 const FAILED: u8 = 125;
@@ -146,10 +149,23 @@ fn output_code(code: u8) -> u8 {
 
 /// Returns the exit code of an error: of a signal, if one ended the programs that were running, such as apt or make.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let signal = match (error.downcast_ref(), error.downcast_ref()) {
-        (Some(FetchError::Interrupted(signal)), _) | (_, Some(ImportError::Interrupted(signal))) => *signal,
-        _ => return FAILED,
+    let imports = || match error.downcast_ref() {
+        Some(ImportError::Interrupted(signal)) => Some(*signal),
+        _ => None,
     };
+    signal_code(error).or_else(|| imports().map(code_of_signal)).unwrap_or(FAILED)
+}
+
+/// Returns the exit code of an error if a signal ended apt.
+fn signal_code(error: &anyhow::Error) -> Option<u8> {
+    let fetch = error.downcast_ref::<FetchError>().and_then(FetchError::signal);
+    let kernel = || error.downcast_ref::<KernelError>().and_then(KernelError::signal);
+    let guest = || error.downcast_ref::<VmError>().and_then(VmError::signal);
+    let lock = || error.downcast_ref::<LockError>().and_then(LockError::signal);
+    fetch.or_else(kernel).or_else(guest).or_else(lock).map(code_of_signal)
+}
+
+fn code_of_signal(signal: i32) -> u8 {
     code::SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(0))
 }
 

@@ -18,7 +18,9 @@ use bootling::{
 #[command(next_help_heading = "Image")]
 pub(crate) struct InitrdArgs {
     /// Kernel for the image: an image file, a release installed below the root, a kernel build tree, or a .deb package,
-    /// which is read without being installed. Default: the newest readable kernel.
+    /// which is read without being installed. `debian:` is Debian's default kernel, `debian:NAME` another one (`cloud`,
+    /// `6.12`, or a package, with =VERSION if needed); the package is fetched once with the host's apt, without root.
+    /// Default: the newest readable kernel.
     #[arg(long, short = 'k', value_name = "KERNEL", env = "BOOTLING_KERNEL")]
     pub kernel: Option<OsString>,
     /// Add a program of the host, by path or by name in PATH, with the libraries that it needs. May be repeated. Inside the
@@ -38,8 +40,10 @@ pub(crate) struct InitrdArgs {
     /// May be repeated; modules are loaded in this order.
     #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
     pub kmod: Vec<ModuleRequest>,
-    /// Take programs, libraries, modules and files from the system below DIR instead of the host.
-    #[arg(long, value_name = "DIR")]
+    /// Take programs, libraries, modules and files from the system below DIR instead of the host. `debian:PACKAGE,...` is
+    /// a directory with these packages and all that they depend on, fetched once with the host's apt, without root;
+    /// `debian:` has bash, busybox and coreutils.
+    #[arg(long, value_name = "DIR|debian:PACKAGE[,PACKAGE...]")]
     pub sysroot: Option<PathBuf>,
     /// Run LINE in the guest's shell, then power off. Default without a command: an interactive shell.
     #[arg(long, value_name = "LINE", allow_hyphen_values = true)]

@@ -15,6 +15,8 @@ use bootling::disk::opened::OpenError;
 use bootling::disk::signing::SignerError;
 use bootling::disk::stamp::StampError;
 use bootling::guest::VmError;
+use bootling::root::fetch::FetchError;
+use bootling::suite::lock::LockError;
 use bootling::sys::stdout_was_closed;
 
 /// Bytes that a pipe accepts without blocking if it polls writable (`pipe(7)`, `PIPE_BUF`).
@@ -137,7 +139,7 @@ macro_rules! advised {
     };
 }
 
-advised!(CheckError, OpenError, SignerError, StampError, VmError);
+advised!(CheckError, FetchError, LockError, OpenError, SignerError, StampError, VmError);
 
 /// Attaches the advice of a library error, if any.
 pub(crate) fn advised(error: impl Advised) -> anyhow::Error {

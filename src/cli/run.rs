@@ -20,6 +20,7 @@ use super::options::{InitrdArgs, module_parser};
 use super::output;
 use super::reporter::Reporter;
 use super::result::format_result;
+use super::signal_code;
 use super::typed::TypedIds;
 use super::watch::{self, WatchArgs};
 use bootling::guest::report::{NotRun, RunReport};
@@ -260,9 +261,12 @@ fn bisected(args: &RunArgs, answer: Result<BisectAnswer, u8>) -> u8 {
     answer.map_or_else(|code| code, BisectAnswer::exit_code)
 }
 
-/// Returns 127 if the command does not exist and 126 if it cannot be executed, as `env` and `timeout` do; otherwise
+/// Returns 128 and the number of the signal that interrupted a download, 127 if the command does not exist and 126 if it cannot be executed, as `env` and `timeout` do; otherwise
 /// 125.
 pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
+    if let Some(code) = signal_code(error) {
+        return code;
+    }
     let Some(name) = command.first() else { return code::COULD_NOT_TEST };
     let is_command = |path: &Path| std::path::absolute(name).is_ok_and(|command| command == path);
     let Some(VmError::Userland(error)) = error.downcast_ref() else { return code::COULD_NOT_TEST };

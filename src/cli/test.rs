@@ -25,8 +25,10 @@ use self::outputs::ReportFiles;
 use self::progress::Progress;
 use self::signals::SignalWatcher;
 use super::output;
+use super::reporter::Reporter;
 use bootling::cache::Cache;
 use bootling::guest::verdict::code;
+use bootling::suite::lock::{self, LockMode};
 use bootling::suite::manifest::{KernelSpec, Origin, STARTER, TestSpec};
 use bootling::suite::plan::Plan;
 
@@ -49,7 +51,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<u8> {
     if !args.reports.merge.is_empty() {
         return merge::run(args, &manifest, id_filters);
     }
-    let plan = plan(args, &manifest, id_filters)?;
+    let mut plan = plan(args, &manifest, id_filters)?;
     if args.list {
         return list::write(&plan, args.json).map(|()| 0);
     }
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<u8> {
     let signals = SignalWatcher::start(channel.stop_handle())?;
     let cache =
         Cache::open().map_err(|error| output::advise(error, "set BOOTLING_CACHE_DIR to a directory that you own"))?;
+    lock(args, &manifest, &mut plan, &cache)?;
     let mut times = CellDurations::load(&cache, &manifest);
     let options = Options {
         jobs: args.execution.jobs,
@@ -149,6 +152,18 @@ fn plan(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Resu
         }
     }
     Ok(Plan::new(spec, &filter, args.selection.shard()?)?)
+}
+
+/// Pins the kernels that are packages to fetch, with the lock beside the manifest.
+fn lock(args: &TestArgs, manifest: &Path, plan: &mut Plan, cache: &Cache) -> anyhow::Result<()> {
+    let mode = match (args.update_lock, args.locked) {
+        (true, _) => LockMode::Update,
+        (false, true) => LockMode::Locked,
+        (false, false) => LockMode::Extend,
+    };
+    let mut reporter = Reporter::new(args.quiet);
+    let applied = lock::apply(plan, &lock::path(manifest), mode, cache, &mut reporter);
+    applied.map_err(output::advised)
 }
 
 /// Returns true if the first argument names the manifest.

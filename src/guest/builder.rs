@@ -63,7 +63,8 @@ impl Builder {
         Self { spec, ..Self::default() }
     }
 
-    /// The kernel: an image file, a build tree, a `.deb` package, or an installed release. Default: the newest readable kernel.
+    /// The kernel: an image file, a build tree, a `.deb` package, an installed release, or a package to fetch (`debian:cloud`).
+    /// Default: the newest readable kernel.
     #[must_use]
     pub fn kernel(mut self, kernel: impl Into<OsString>) -> Self {
         self.spec.kernel = Some(KernelRef::Named(kernel.into()));
@@ -114,7 +115,8 @@ impl Builder {
         self
     }
 
-    /// Takes programs, libraries, modules and files from the system below a directory instead of the host.
+    /// Takes programs, libraries, modules and files from the system below a directory instead of the host, or from packages to
+    /// fetch (`debian:bash,iproute2`).
     #[must_use]
     pub fn sysroot(mut self, directory: impl Into<PathBuf>) -> Self {
         self.spec.initrd.root = directory.into();

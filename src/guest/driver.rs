@@ -22,6 +22,7 @@ use super::health::Finding;
 use super::launch::{Artifact, Guest};
 use super::options::{RunOptions, Streams};
 use super::outlet::Captured;
+use super::packages::fetch_root;
 use super::session::Opening;
 use super::snapshot::base::no_snapshots;
 use super::snapshot::{Age, NotWarm, ReadyGuest, Warm};
@@ -110,6 +111,11 @@ pub fn run(spec: &RunSpec, options: RunOptions<'_>, listener: &mut dyn Listener)
 /// Prepares everything that precedes QEMU's start: kernel, accelerator, channel, initrd in memory, machine.
 pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, Box<Unprepared>> {
     let mut inputs = Inputs::named(spec);
+    let spec = match fetch_root(spec, listener) {
+        Ok(spec) => spec,
+        Err(error) => return Err(Box::new(Unprepared { error, inputs })),
+    };
+    let spec = spec.as_ref();
     let root = match Root::new(&spec.initrd.root) {
         Ok(root) => root,
         Err(error) => {

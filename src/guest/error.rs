@@ -17,6 +17,7 @@ use crate::output::WriteError;
 use crate::qemu::firmware::FirmwareError;
 use crate::qemu::machine::MachineError;
 use crate::qemu::program::QemuError;
+use crate::root::fetch::FetchError;
 use crate::root::kernel::error::KernelError;
 use crate::root::modules::error::ModuleError;
 use crate::root::{directory::RootError, userland_error::UserlandError};
@@ -30,6 +31,9 @@ pub enum VmError {
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// Packages could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// No kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -219,9 +223,21 @@ impl VmError {
         }
     }
 
+    /// Returns the signal that interrupted the preparation, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        if let Self::Fetch(error) = self {
+            error.signal()
+        } else if let Self::Kernel(error) = self {
+            error.signal()
+        } else {
+            None
+        }
+    }
+
     /// One line of advice, if there is some.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
+            Self::Fetch(error) | Self::Kernel(KernelError::Fetch(error)) => error.advice(),
             // Its text names both remedies, in verbs without a guest as well.
             Self::Kernel(KernelError::CacheFull { .. }) => None,
             // These errors are about files in the cache.
@@ -239,9 +255,9 @@ impl VmError {
             Self::Gone(_) => Some("`Vm::restart` starts it again"),
             Self::Disk(error) => error.advice(),
             Self::Device(error) => error.advice(),
-            Self::Userland(UserlandError::WrongArch { .. }) => {
-                Some("use --sysroot with a root of the guest's architecture; bootling fetch root --arch ARCH gets one")
-            }
+            Self::Userland(UserlandError::WrongArch { .. }) => Some(
+                "use --sysroot debian: (or debian:PACKAGE,...), or a directory with a root of the guest's architecture",
+            ),
             Self::Root(_)
             | Self::Kernel(_)
             | Self::Machine(_)

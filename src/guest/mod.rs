@@ -30,6 +30,7 @@ pub(crate) mod monitor;
 pub(crate) mod options;
 pub(crate) mod outlet;
 pub(crate) mod output;
+pub mod packages;
 pub(crate) mod persistent;
 pub(crate) mod platform;
 pub(crate) mod prebuilt;

@@ -13,6 +13,7 @@ use super::driver::{command, not_restored};
 use super::guest_files::GuestFiles;
 use super::health::Rules;
 use super::listener::Notes;
+use super::packages::fetch_root;
 use super::session::ConsoleSink;
 use super::snapshot::{Base, NotWarm, ReadyGuest};
 use super::template::{Restore, Template};
@@ -72,8 +73,9 @@ impl PersistentGuest {
         let nothing = Command::of(RunWhat::Shell);
         let spec = builder.spec(&nothing, true)?;
         let rules = spec.health.rules()?;
-        let root = Root::new(&spec.initrd.root)?;
         let mut notes = Notes::default();
+        let spec = fetch_root(&spec, &mut notes)?;
+        let root = Root::new(&spec.initrd.root)?;
         let template = Template::find(&root, &spec, &spec.open_cache()?, &mut Inputs::default(), &mut notes)?;
         // A payload without a command: reports missing files now, and determines the machine's size for all files.
         let Restore { base, key, payload } =
@@ -110,6 +112,7 @@ impl PersistentGuest {
             State::Exited(how) => return Err(VmError::Gone(how.clone())),
         };
         let spec = self.builder.spec(wanted, is_new)?;
+        let spec = fetch_root(&spec, &mut self.notes)?;
         let root = Root::new(&spec.initrd.root)?;
         // Modules may have been built since the last command.
         self.template.tables = Arc::default();

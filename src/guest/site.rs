@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::driver::{Prepared, prepare_from};
 use super::listener::Notes;
+use super::packages::fetch_root;
 use super::template::Template;
 use super::{Builder, Command, Inputs, Listener, RunSpec, Vm, VmError};
 use crate::root::directory::Root;
@@ -23,8 +24,9 @@ impl Site {
     /// Looks up everything that a builder's guests need besides their commands.
     pub(crate) fn find(builder: &Builder) -> Result<Self, VmError> {
         let spec = builder.spec(&Command::of(RunWhat::Shell), true)?;
-        let root = Root::new(&spec.initrd.root)?;
         let mut notes = Notes::default();
+        let spec = fetch_root(&spec, &mut notes)?;
+        let root = Root::new(&spec.initrd.root)?;
         let template = Arc::new(Template::find(&root, &spec, &spec.open_cache()?, &mut Inputs::default(), &mut notes)?);
         Ok(Self { builder: builder.clone(), template, notes: notes.0 })
     }
@@ -62,8 +64,9 @@ impl Site {
 
     /// Prepares a guest.
     pub(super) fn prepare(&self, spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, VmError> {
+        let spec = fetch_root(spec, listener)?;
         let root = Root::new(&spec.initrd.root)?;
-        prepare_from(&self.template, &root, spec, None, listener)
+        prepare_from(&self.template, &root, &spec, None, listener)
     }
 }
 

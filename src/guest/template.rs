@@ -15,6 +15,7 @@ use super::devices::{GuestDevices, add_name_server};
 use super::disk::Disk;
 use super::hang::HangInput;
 use super::initrd;
+use super::packages::fetch_kernel;
 use super::platform::{Boots, Platform};
 use super::preflight::{self, Requests};
 use super::snapshot::base::no_snapshots;
@@ -246,9 +247,10 @@ fn find_kernel(
     cache: &Cache,
     listener: &mut dyn Listener,
 ) -> Result<(Kernel, PathBuf, ImageKind), VmError> {
+    fetch_kernel(spec, cache, listener)?;
     let mut progress = |doing: &str| listener.progress(doing);
     let requested = spec.kernel.as_ref().unwrap_or(&KernelRef::Newest);
-    let kernel = kernel::find(root, requested, cache, &mut progress)?;
+    let kernel = kernel::find(root, requested, spec.boot.arch, cache, &mut progress)?;
     // Firmware starts a kernel as a boot loader does: from the bzImage.
     let (kernel, vmlinux) = match spec.boot.firmware {
         FirmwareRef::Direct => {

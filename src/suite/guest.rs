@@ -7,6 +7,7 @@ use super::budget;
 use super::manifest::{BootWay, KernelSpec};
 use super::plan::{Plan, Target};
 use super::schedule::GuestNeeds;
+use crate::arch::Arch;
 use crate::guest::{Builder, RunSpec, Warm};
 use crate::{qemu::spec::BootSpec, root::request::KernelRef, root::spec::InitrdSpec};
 
@@ -29,8 +30,9 @@ pub(crate) fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>)
             lib_path: target.lib_path.clone(),
             ..InitrdSpec::default()
         },
-        kernel: kernel_ref(kernel, &plan.spec.folder),
+        kernel: kernel_ref(plan, target.kernel, target.machine),
         boot: BootSpec {
+            arch: plan.arch(target.kernel, target.machine),
             append: append.collect(),
             disks: target.disks.clone(),
             net: target.net.clone(),
@@ -44,9 +46,17 @@ pub(crate) fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>)
     .bring_once()
 }
 
-/// Resolves a kernel as for `--kernel`: relative to the manifest if it is a path or such a file exists, otherwise
-/// unchanged.
-pub(crate) fn kernel_ref(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
+/// Resolves the kernel of a target as for `--kernel`: the exact package that it is pinned to; relative to the manifest if it
+/// is a path or such a file exists; otherwise unchanged.
+pub(crate) fn kernel_ref(plan: &Plan, kernel: usize, machine: usize) -> Option<KernelRef> {
+    let arch = plan.arch(kernel, machine).or(Arch::host());
+    match arch.and_then(|arch| plan.pins.get(&(kernel, arch))) {
+        Some(pin) => Some(KernelRef::Named(pin.into())),
+        None => named(&plan.spec.kernels[kernel], &plan.spec.folder),
+    }
+}
+
+fn named(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
     let typed = kernel.kernel.as_ref()?;
     let beside = folder.join(typed);
     let is_path = typed.contains('/') || beside.exists();
@@ -79,7 +89,7 @@ fn smp_count(smp: Option<&OsStr>) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{guest_needs, kernel_ref, smp_count};
+    use super::{guest_needs, smp_count};
     use crate::root::request::KernelRef;
     use crate::suite::manifest::KernelSpec;
     use crate::suite::plan::{Filter, Plan};
@@ -92,14 +102,15 @@ mod tests {
         std::fs::write(dir.path().join("bzImage"), "").expect("a file");
         let named = |typed: &str, is_typed| {
             let kernel = KernelSpec { kernel: Some(typed.to_owned()), is_typed, ..KernelSpec::default() };
-            kernel_ref(&kernel, dir.path())
+            super::named(&kernel, dir.path())
         };
         let beside = |name: &str| Some(KernelRef::Named(dir.path().join(name).into()));
         assert_eq!(named("bzImage", false), beside("bzImage"));
         assert_eq!(named("bzImage", true), Some(KernelRef::Named("bzImage".into())));
         assert_eq!(named("../linux", false), beside("../linux"));
         assert_eq!(named("6.12.1", false), Some(KernelRef::Named("6.12.1".into())));
-        assert_eq!(kernel_ref(&KernelSpec::default(), Path::new("x")), None);
+        assert_eq!(named("debian:cloud", false), Some(KernelRef::Named("debian:cloud".into())));
+        assert_eq!(super::named(&KernelSpec::default(), Path::new("x")), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod guest;
 pub mod import;
 mod judge;
 pub mod known;
+pub mod lock;
 pub mod merge;
 pub mod plan;
 pub mod report;

@@ -2,7 +2,7 @@
 
 mod conflicts;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use glob::Pattern;
@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::manifest::{BootWay, Combination, MatrixSpec, Test, TestSpec, nearest};
 use super::report::Shard;
+use crate::arch::Arch;
 use crate::format::measure::hex;
 use crate::qemu::device::{disk::DiskRequest, net::NetRequest};
 
@@ -29,6 +30,8 @@ pub struct Plan {
     pub digest: String,
     /// Number of cells of all shards.
     pub(crate) total_cells: usize,
+    /// Exact packages of kernels that are fetched, by kernel and architecture (see `lock`).
+    pub(crate) pins: BTreeMap<(usize, Arch), String>,
 }
 
 /// One run of one test with one kernel on one machine.
@@ -168,7 +171,12 @@ impl Plan {
             Some(shard) => shard_cells(cells, shard),
         };
         conflicts::check(&cells, &targets)?;
-        Ok(Self { spec, cells, targets, shard, digest, total_cells })
+        Ok(Self { spec, cells, targets, shard, digest, total_cells, pins: BTreeMap::new() })
+    }
+
+    /// Returns the architecture of a kernel's guests on a machine, if one of them states it.
+    pub(crate) fn arch(&self, kernel: usize, machine: usize) -> Option<Arch> {
+        self.spec.machines[machine].boot.arch.or(self.spec.kernels[kernel].arch)
     }
 
     /// Returns a cell's test.
@@ -215,7 +223,9 @@ fn cells(spec: &TestSpec) -> (Vec<Cell>, Vec<Target>) {
     for (at, test) in spec.tests.iter().enumerate() {
         for (kernel, kernel_spec) in spec.kernels.iter().enumerate() {
             for (machine, machine_spec) in spec.machines.iter().enumerate() {
-                if !is_combined(spec, test, &kernel_spec.name, &machine_spec.name) {
+                if differ(kernel_spec.arch, machine_spec.boot.arch)
+                    || !is_combined(spec, test, &kernel_spec.name, &machine_spec.name)
+                {
                     continue;
                 }
                 let target = Target {
@@ -243,6 +253,11 @@ fn cells(spec: &TestSpec) -> (Vec<Cell>, Vec<Target>) {
         }
     }
     (cells, targets)
+}
+
+/// Returns true if a kernel and a machine are of different architectures.
+fn differ(kernel: Option<Arch>, machine: Option<Arch>) -> bool {
+    matches!((kernel, machine), (Some(kernel), Some(machine)) if kernel != machine)
 }
 
 /// Returns true if a test runs with a kernel on a machine.

@@ -24,9 +24,10 @@ pub(crate) fn test_command(command_line: &[OsString], id: &str) -> String {
 pub fn run_command(plan: &Plan, cell: &Cell) -> String {
     let mut line = Arguments(vec!["bootling".into(), "run".into()]);
     let (kernel, machine) = (&plan.spec.kernels[cell.kernel], &plan.spec.machines[cell.machine]);
-    if let Some(KernelRef::Named(name)) = kernel_ref(kernel, &plan.spec.folder) {
+    if let Some(KernelRef::Named(name)) = kernel_ref(plan, cell.kernel, cell.machine) {
         line.option("--kernel", [name]);
     }
+    line.option("--arch", plan.arch(cell.kernel, cell.machine).map(|arch| arch.to_string()));
     line.option("--append", &machine.boot.append);
     line.option("--append", &kernel.append);
     line.machine(&machine.boot);

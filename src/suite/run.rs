@@ -152,6 +152,14 @@ fn oversized_machine_notes(plan: &Plan, needs: &[GuestNeeds], resources: Resourc
     notes.into_values().collect()
 }
 
+/// Adds a release to those of a kernel, which has one for each architecture.
+fn add_release(releases: &mut String, release: &str) {
+    let mut all: Vec<&str> = releases.split(", ").filter(|known| !known.is_empty()).chain([release]).collect();
+    all.sort_unstable();
+    all.dedup();
+    *releases = all.join(", ");
+}
+
 /// Collects events in the report.
 struct ReportBuilder {
     report: Report,
@@ -184,7 +192,8 @@ impl ReportBuilder {
                 }
                 Message::QemuVersion(version) => self.report.header.qemu = Some(version),
                 Message::KernelRelease { kernel, release } => {
-                    self.report.header.kernels.insert(workers.plan.spec.kernels[kernel].name.clone(), release);
+                    let name = workers.plan.spec.kernels[kernel].name.clone();
+                    add_release(self.report.header.kernels.entry(name).or_default(), &release);
                 }
                 Message::ThreadEnded => threads -= 1,
                 Message::Stop { reason, waits } => {

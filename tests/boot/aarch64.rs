@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::program::{build_dir, scratch};
-use crate::support::{Program, skip::skip};
+use crate::support::{Kernel, Program, skip::skip};
 
 /// Returns the path that `bootling fetch` prints, from the cache that `make foreign` filled.
 fn fetched(test: &str, what: &str) -> Option<String> {
@@ -71,4 +71,30 @@ fn programs_and_kernels_of_different_architectures_are_refused() {
     let empty = dir.path().display().to_string();
     run().args(["--sysroot", &empty, "--", "true"]).done().exits(125).says("busybox not found");
     Program::new().args(["run", "--arch", "vax", "--", "true"]).done().exits(125).says("x86_64, aarch64");
+}
+
+#[test]
+fn one_matrix_has_cells_of_both_architectures() {
+    let test = "one_matrix_has_cells_of_both_architectures";
+    let (Some(package), Some(_)) = (Kernel::Cloud612.or_skip(test), fetched(test, "root")) else { return };
+    let dir = scratch();
+    let manifest = format!(
+        "[kernels]\nx86 = {{ kernel = {:?}, arch = \"x86_64\" }}\narm = {{ kernel = \"debian:\", arch = \"arm64\" }}\n\
+         [machines]\nq35 = {{ arch = \"x86_64\" }}\nvirt = {{ arch = \"aarch64\" }}\n\
+         [[test]]\nname = \"boots\"\nboot = \"cold\"\nrun = \"uname -m | grep -x {}\"\n",
+        package.display().to_string(),
+        "-e x86_64 -e aarch64"
+    );
+    std::fs::write(dir.path().join("bootling.toml"), manifest).expect("written");
+    let program = || {
+        let program = Program::new().current_dir(dir.path()).env("BOOTLING_CACHE_DIR", build_dir().join("fetched"));
+        program.arg("test")
+    };
+    let listed = program().arg("--list").done().exits(0);
+    let lines = listed.text();
+    let ids: Vec<&str> = lines.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(ids, ["boots/x86/q35", "boots/arm/virt"]);
+    program().args(["--jsonl", "-"]).done().exits(0).says("2 passed");
+    let lock = std::fs::read_to_string(dir.path().join("bootling.lock")).expect("a lock");
+    assert!(lock.contains("arch = \"aarch64\"") && !lock.contains("x86"), "{lock}");
 }

@@ -33,6 +33,7 @@ mod library;
 mod matrix;
 mod nested;
 mod net;
+mod packages;
 mod pid1;
 mod plain;
 mod proof;

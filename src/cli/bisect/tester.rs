@@ -10,6 +10,7 @@ use crate::cli::run_options::{self, RunOptions, Typed};
 use bootling::guest::{self, Output, RunSpec, Silent, VmError};
 use bootling::process::signals::Signals;
 use bootling::regress::bisect::{Attempt, Candidate, NotTested};
+use bootling::root::kernel::KernelError;
 
 /// Tests a candidate in one guest. `tree` is the work tree with the candidate's commit; without it, the candidate is a
 /// kernel file.
@@ -24,7 +25,9 @@ pub(crate) fn test(
     let spec = run.spec(false).map_err(failed)?;
     guest(&run, &spec, signals).map_err(|error| match error {
         // The build succeeded, but produced no usable kernel.
-        VmError::Kernel(error) => NotTested::NoKernel(output::one_line(&error.into()).replace('\n', " ")),
+        VmError::Kernel(error) if !matches!(error, KernelError::Fetch(_)) => {
+            NotTested::NoKernel(output::one_line(&error.into()).replace('\n', " "))
+        }
         error => failed(output::advised(error)),
     })
 }

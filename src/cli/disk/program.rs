@@ -10,11 +10,13 @@ use super::DiskArgs;
 use crate::cli::build::{OpenCache, check_compression, healing, mtime};
 use crate::cli::output;
 use crate::cli::progress::Progress;
+use crate::cli::reporter::Reporter;
 use bootling::arch::Arch;
 use bootling::disk::build::EfiProgram;
 use bootling::disk::signing::sign;
 use bootling::disk::uki::image::Uki;
 use bootling::guest::image::plan;
+use bootling::guest::packages::root_directory;
 use bootling::initrd::check::Purpose;
 use bootling::initrd::memfd;
 use bootling::output::extents::{Extents, SourceFile};
@@ -51,9 +53,10 @@ fn unified_from(
     cache: OpenCache<'_>,
     progress: &mut Progress,
 ) -> anyhow::Result<(EfiProgram, Vec<String>)> {
-    let root = Root::new(args.initrd.sysroot.as_deref().unwrap_or(Path::new("/")))?;
+    let typed = args.initrd.sysroot.as_deref().unwrap_or(Path::new("/"));
+    let root = Root::new(root_directory(typed, None, &mut Reporter::new(false)).map_err(output::advised)?)?;
     let wanted = args.initrd.kernel().unwrap_or(KernelRef::Newest);
-    let kernel = kernel::find(&root, &wanted, &cache()?, &mut |doing| progress.show(doing))?;
+    let kernel = kernel::find(&root, &wanted, None, &cache()?, &mut |doing| progress.show(doing))?;
     progress.clear();
     let parts = uki::resolve(&root, &kernel, args.stub.as_deref())?;
     let (initrd, mut notes) = match &args.ready_made {

@@ -16,7 +16,7 @@ use crate::cli::progress::Progress;
 pub(super) fn check(name: &OsStr) -> anyhow::Result<Report> {
     let mut progress = Progress::new(false);
     let wanted = KernelRef::Named(name.to_owned());
-    let found = kernel::find(&Root::new("/")?, &wanted, &Cache::open()?, &mut |doing| progress.show(doing))?;
+    let found = kernel::find(&Root::new("/")?, &wanted, None, &Cache::open()?, &mut |doing| progress.show(doing))?;
     progress.clear();
     Ok(Report::new(&found))
 }

@@ -9,6 +9,7 @@ macro_rules! examples {
   bootling run --run 'grep flags /proc/cpuinfo'   run a line in the guest's shell
   bootling run                                    start a shell in the guest; Ctrl-a x ends it
   bootling run --kernel linux-image-6.12.deb --kmod 'loop max_loop=4' -- ./mytest
+  bootling run --arch aarch64 --kernel debian: -- uname -m     fetch kernel and root, once
   bootling run --kernel ~/src/linux -- ./selftest    use a kernel build tree
   git bisect run bootling run --bisect --kernel . -- ./test
   bootling watch --watch-exec 'make -s' -- ./mytest  build and run again after each change

@@ -36,6 +36,12 @@ pub(crate) struct TestArgs {
     /// kernels, machines and defaults
     #[arg(long, value_name = "DIR", conflicts_with = "emit")]
     pub(super) kselftest: Option<PathBuf>,
+    /// Refuse to run if the lock (bootling.lock beside bootling.toml) lacks the package of a `debian:` kernel
+    #[arg(long, conflicts_with = "update_lock")]
+    pub(super) locked: bool,
+    /// Replace the packages in the lock by the newest ones
+    #[arg(long)]
+    pub(super) update_lock: bool,
     /// List the cells with their tags and exit
     #[arg(long)]
     pub(super) list: bool,

@@ -4,12 +4,15 @@
 //! without a limit. An xz stream with several blocks, as dpkg writes it, is decompressed on up to 8 threads.
 //! Refuses members outside the file, and compression formats that dpkg does not write.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 
 use crate::format::compression::{Compression, Streams};
 
+/// Size limit of the control information of a package, in bytes.
+const CONTROL_LIMIT: u64 = 16 << 20;
 /// Magic of an ar archive.
 pub(crate) const MAGIC: &[u8] = b"!<arch>\n";
 /// Size of a member header, in bytes.
@@ -53,6 +56,30 @@ impl Seek for Window<'_> {
 
 /// Finds the `data.tar.*` member in a package of `len` bytes. Returns its name and a reader of its bytes.
 pub fn data_member(file: &File, len: u64) -> io::Result<(String, Window<'_>)> {
+    member(file, len, "data.tar")
+}
+
+/// Returns the fields of the first paragraph of a package's control file (deb-control(5)).
+pub(crate) fn control(file: &File, len: u64) -> io::Result<BTreeMap<String, String>> {
+    let (name, member) = member(file, len, "control.tar")?;
+    let mut archive = tar::Archive::new(tar_of(&name, member)?.take(CONTROL_LIMIT));
+    for entry in archive.entries()? {
+        let entry = entry?;
+        if entry.path_bytes().strip_prefix(b"./").unwrap_or(&entry.path_bytes()) == b"control" {
+            let mut text = String::new();
+            entry.take(CONTROL_LIMIT).read_to_string(&mut text)?;
+            let paragraph = text.split("\n\n").next().unwrap_or_default();
+            // Lines that start with a space continue a field.
+            let fields = paragraph.lines().filter(|line| !line.starts_with([' ', '\t']));
+            let fields = fields.filter_map(|line| line.split_once(':'));
+            return Ok(fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect());
+        }
+    }
+    Err(io::Error::other("not a Debian package: no control file"))
+}
+
+/// Finds the member whose name starts with `wanted`. Returns its name and a reader of its bytes.
+fn member<'a>(file: &'a File, len: u64, wanted: &str) -> io::Result<(String, Window<'a>)> {
     let bad = |why: &str| io::Error::other(format!("not a Debian package: {why}"));
     let mut magic = [0; 8];
     file.read_exact_at(&mut magic, 0).map_err(|_| bad("file too short"))?;
@@ -75,18 +102,18 @@ pub fn data_member(file: &File, len: u64) -> io::Result<(String, Window<'_>)> {
         if header.get(58..) != Some(b"`\n") || size > len.saturating_sub(start) {
             return Err(bad(&format!("invalid member {name}: {size} bytes at offset {start}, file size {len}")));
         }
-        if name.starts_with("data.tar") {
+        if name.starts_with(wanted) {
             return Ok((name, Window { file, start, len: size, at: 0 }));
         }
         seen.push(name);
         at = start + size + size % 2;
     }
-    Err(bad(&format!("no data.tar member (found {})", seen.join(", "))))
+    Err(bad(&format!("no {wanted} member (found {})", seen.join(", "))))
 }
 
 /// Returns a reader of the tar archive in a member.
 pub fn tar_of<'a>(name: &str, member: Window<'a>) -> io::Result<Box<dyn Read + 'a>> {
-    let compression = match name.strip_prefix("data.tar") {
+    let compression = match name.strip_prefix("data.tar").or_else(|| name.strip_prefix("control.tar")) {
         Some("") => Some(Compression::None),
         suffix => suffix.and_then(|suffix| Compression::from_extension(suffix.strip_prefix('.')?)),
     };
@@ -147,7 +174,7 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{data_member, number, tar_of};
+    use super::{control, data_member, number, tar_of};
     use proptest::prelude::{ProptestConfig, any, proptest};
     use std::fs::File;
     use std::io::{Read as _, Write as _};
@@ -207,6 +234,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_fields_of_the_control_file_are_read() {
+        let text =
+            "Package: linux-image-1\nVersion: 1:2-3\nDescription: a\n b: c\nDepends: x (>= 1), y\n\nPackage: other\n";
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, content) in [("./md5sums", "x"), ("./control", text)] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, name, content.as_bytes()).expect("added");
+        }
+        let packed = zstd::encode_all(archive.into_inner().expect("an archive").as_slice(), 1).expect("compressed");
+        let bytes = package(&[("debian-binary", b"2.0\n"), ("control.tar.zst", &packed), ("data.tar", b"")]);
+        let fields = control(&file(&bytes), bytes.len() as u64).expect("read");
+        let field = |name: &str| fields.get(name).map(String::as_str);
+        assert_eq!((field("Package"), field("Version")), (Some("linux-image-1"), Some("1:2-3")));
+        assert_eq!((field("Depends"), field(" b")), (Some("x (>= 1), y"), None));
+        let none = package(&[("debian-binary", b"2.0\n"), ("data.tar", b"")]);
+        assert!(control(&file(&none), none.len() as u64).is_err());
+    }
+
+    #[test]
     fn xz_integers_are_bounded() {
         assert_eq!(number(&mut [0x80, 0x01].as_slice()), Some(128));
         assert_eq!(number(&mut [0xff; 20].as_slice()), None);
@@ -227,6 +274,7 @@ pub(crate) mod tests {
                 && let Ok(mut tar) = tar_of(&name, member) {
                 let _ = std::io::copy(&mut tar.by_ref().take(1 << 20), &mut std::io::sink());
             }
+            let _ = control(&file, bytes.len() as u64);
         }
     }
 }

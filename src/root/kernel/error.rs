@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::CacheError;
 use crate::root::directory::RootError;
+use crate::root::fetch::FetchError;
 
 /// Advice if no kernel is installed.
-const GET_ONE: &str = "download one without root: \
-    apt-get download $(apt-cache depends linux-image-cloud-amd64 | grep -o 'linux-image-[0-9].*') \
-    and pass --kernel ./linux-image-*.deb; or pass a bzImage, a vmlinux or a kernel build tree with --kernel";
+const GET_ONE: &str = "--kernel debian: fetches Debian's without root; \
+    or pass a bzImage, a vmlinux, a package or a kernel build tree with --kernel";
 
 /// No bootable kernel.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,9 @@ pub enum KernelError {
         /// The operating system's error.
         source: io::Error,
     },
+    /// A package could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// A path lookup below the root failed.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -143,6 +146,11 @@ impl KernelError {
         }
     }
 
+    /// Returns the signal that interrupted the lookup, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        if let Self::Fetch(error) = self { error.signal() } else { None }
+    }
+
     /// Returns the file or directory that the error is about, if it may be damaged.
     pub fn file(&self) -> Option<&Path> {
         match self {
@@ -161,6 +169,7 @@ impl KernelError {
             | Self::Package { .. }
             | Self::CacheFull { .. }
             | Self::NoPvh
+            | Self::Fetch(_)
             | Self::Cache(_) => None,
         }
     }
@@ -181,6 +190,7 @@ impl KernelError {
             | Self::CacheFull { .. }
             | Self::Damaged { .. }
             | Self::NoPvh
+            | Self::Fetch(_)
             | Self::Root(_)
             | Self::Cache(_) => false,
         }

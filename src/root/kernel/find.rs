@@ -18,18 +18,21 @@ use crate::arch::Arch;
 use crate::cache::Cache;
 use crate::format::kernel::{package, release};
 use crate::root::directory::Root;
+use crate::root::fetch::{Fetch, KernelPackage, Packages};
 use crate::{format::archive_path::ArchivePath, root::request::KernelRef};
 
-/// Finds the requested kernel. Calls `progress` once for each step that takes noticeably long.
+/// Finds the requested kernel. Calls `progress` once for each step that takes noticeably long. `arch` selects a kernel that
+/// is available for several architectures; it does not restrict others. Default: the host's.
 pub fn find(
     root: &Root,
     wanted: &KernelRef,
+    arch: Option<Arch>,
     cache: &Cache,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Kernel, KernelError> {
     match wanted {
         KernelRef::Newest => newest(root, cache),
-        KernelRef::Named(name) => named(root, name, cache, progress),
+        KernelRef::Named(name) => named(root, name, arch, cache, progress),
     }
 }
 
@@ -38,10 +41,11 @@ pub fn find(
 pub fn find_to_build(
     root: &Root,
     wanted: &KernelRef,
+    arch: Option<Arch>,
     cache: &Cache,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Kernel, KernelError> {
-    match find(root, wanted, cache, progress) {
+    match find(root, wanted, arch, cache, progress) {
         Err(error) if error.is_without_image() => without_image(root, wanted)?.ok_or(error),
         other => other,
     }
@@ -84,12 +88,24 @@ fn installed_modules(root: &Root, release: &str) -> Option<PathBuf> {
     found.find(|host| ["modules.dep", "kernel", "updates", "extra"].iter().any(|name| host.join(name).exists()))
 }
 
-/// Finds a kernel by its path, or by its release below the root.
-fn named(root: &Root, name: &OsStr, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Kernel, KernelError> {
+/// Finds a kernel by its path, by its release below the root, or by the name of a package that is fetched.
+fn named(
+    root: &Root,
+    name: &OsStr,
+    arch: Option<Arch>,
+    cache: &Cache,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Kernel, KernelError> {
     let path = Path::new(name);
     let mut tried = vec![path.display().to_string()];
     if there(path)? {
         return at_path(root, path, cache, progress);
+    }
+    if let Some(package) = KernelPackage::from_reference(name) {
+        let arch = arch.or(Arch::host()).unwrap_or(Arch::X86_64);
+        let fetch = Fetch { arch, cache, refresh: false };
+        let path = fetch.get(&Packages::Kernel(package?), progress)?;
+        return deb::find(&path, &name.to_string_lossy(), cache, progress);
     }
     if name.as_bytes().contains(&b'/') {
         let inside = root.host_path(&root.typed(path));
@@ -328,7 +344,7 @@ mod tests {
 
         fn find(&self, wanted: &KernelRef) -> Result<Kernel, KernelError> {
             let root = Root::new(self.path("root")).expect("a root");
-            find(&root, wanted, &self.cache, &mut |_| {})
+            find(&root, wanted, None, &self.cache, &mut |_| {})
         }
 
         fn named(&self, path: impl AsRef<Path>) -> Result<Kernel, KernelError> {
@@ -375,7 +391,7 @@ mod tests {
             .write("root/boot/config-6.9.0", b"CONFIG_X=y\n");
         let root = Root::new(world.path("root")).expect("a root");
         for wanted in [KernelRef::Named("6.9.0".into()), KernelRef::Newest] {
-            let kernel = find_to_build(&root, &wanted, &world.cache, &mut |_| {}).expect("its modules are there");
+            let kernel = find_to_build(&root, &wanted, None, &world.cache, &mut |_| {}).expect("its modules are there");
             assert_eq!((kernel.kind, kernel.release.as_deref()), (ImageKind::Absent, Some("6.9.0")));
             assert!(kernel.config.as_ref().is_some_and(|config| config.is_builtin("X")));
             let request = ModuleRequest { name: "a".into(), params: OsString::new() };
@@ -386,7 +402,8 @@ mod tests {
         let error = world.named("6.9.0").expect_err("nothing to boot").to_string();
         assert!(error.contains("lib/modules/6.9.0, which has modules but no image"), "{error}");
         let headers = KernelRef::Named("6.10.0".into());
-        let error = find_to_build(&root, &headers, &world.cache, &mut |_| {}).expect_err("no modules").to_string();
+        let error =
+            find_to_build(&root, &headers, None, &world.cache, &mut |_| {}).expect_err("no modules").to_string();
         assert!(error.contains("6.10.0: no such file or release") && !error.contains("no image"), "{error}");
     }
 
@@ -394,7 +411,7 @@ mod tests {
     fn without_a_kernel_the_error_lists_skipped_images_and_advice() {
         let world = World::new();
         let error = world.find(&KernelRef::Newest).expect_err("none").to_string();
-        assert!(error.contains("boot/vmlinuz-*") && error.contains("apt-get download"), "{error}");
+        assert!(error.contains("boot/vmlinuz-*") && error.contains("--kernel debian:"), "{error}");
         world.write("root/boot/vmlinuz-6.9.0", b"");
         let error = world.find(&KernelRef::Newest).expect_err("none").to_string();
         assert!(error.contains("vmlinuz-6.9.0 is an empty file"), "{error}");
@@ -449,15 +466,16 @@ mod tests {
         let root = Root::new(world.path("root")).expect("a root");
         let wanted = KernelRef::Named(OsString::from(world.path("k.deb")));
         let mut reports = Vec::new();
-        let kernel = find(&root, &wanted, &world.cache, &mut |text| reports.push(text.to_owned())).expect("found");
+        let kernel =
+            find(&root, &wanted, None, &world.cache, &mut |text| reports.push(text.to_owned())).expect("found");
         assert_eq!((reports.len(), kernel.release.as_deref()), (1, Some("6.9.0")));
         let modules = kernel.modules.expect("modules").host;
         let dep = fs::read_to_string(modules.join("modules.dep")).expect("tables");
         assert_eq!(dep, "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n");
-        let again = find(&root, &wanted, &world.cache, &mut |_| panic!("unpacked again")).expect("found");
+        let again = find(&root, &wanted, None, &world.cache, &mut |_| panic!("unpacked again")).expect("found");
         assert_eq!(again.image, kernel.image);
         fs::write(&kernel.image, b"garbage").expect("damaged");
-        let again = find(&root, &wanted, &world.cache, &mut |text| reports.push(text.to_owned())).expect("found");
+        let again = find(&root, &wanted, None, &world.cache, &mut |text| reports.push(text.to_owned())).expect("found");
         assert_eq!((reports.len(), fs::read(&again.image).expect("read")), (2, bzimage("6.9.0")));
         fs::write(modules.join("kernel/b.ko"), b"garbage").expect("damaged");
         fs::remove_file(modules.join("kernel/a.ko")).expect("damaged");
@@ -537,7 +555,7 @@ mod tests {
         let look_up = || -> Result<Vec<Vec<u8>>, (Option<std::path::PathBuf>, String)> {
             let root = Root::new(world.path("root")).expect("a root");
             let failed = |error: KernelError| (error.file().map(Path::to_owned), error.to_string());
-            let kernel = find(&root, &wanted, &world.cache, &mut |_| {}).map_err(failed)?;
+            let kernel = find(&root, &wanted, None, &world.cache, &mut |_| {}).map_err(failed)?;
             assert!(kernel.config.as_ref().is_some_and(|config| config.is_builtin("X")));
             let elf = crate::root::kernel::vmlinux(&kernel, &world.cache, &mut |_| {}).map_err(failed)?;
             let request = |name: &str| ModuleRequest { name: name.into(), params: OsString::new() };

@@ -4,6 +4,7 @@ use toml::de::DeValue;
 
 use super::table::Table;
 use super::{DEFAULT, name};
+use crate::arch::Arch;
 
 /// A kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct KernelSpec {
     pub kernel: Option<String>,
     /// True if `kernel` comes from the command line: relative paths then start at the current directory.
     pub is_typed: bool,
+    /// Architecture; `None`: the machine's, or that of the image.
+    pub arch: Option<Arch>,
     /// Additional arguments for the kernel command line.
     pub append: Vec<String>,
     /// Tags of all cells of this kernel.
@@ -53,6 +56,7 @@ fn read_table(table: &Table<'_, '_>) -> Vec<KernelSpec> {
             DeValue::Table(inner) => {
                 let mut keys = Table::new(document, inner, key.span);
                 kernel.kernel = keys.text("kernel");
+                kernel.arch = keys.parsed("arch", Arch::for_guests);
                 kernel.append = keys.texts("append");
                 kernel.tags = name::tags(&mut keys);
                 keys.finish();

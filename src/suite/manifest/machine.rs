@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::table::Table;
 use super::{DEFAULT, name, program_path, test};
+use crate::arch::Arch;
 use crate::{
     qemu::spec::{Accel, BootSpec, FirmwareRef},
     root::request::ModuleRequest,
@@ -70,6 +71,7 @@ impl Settings {
     fn overlay(mut self, keys: &mut Table<'_, '_>, folder: &Path) -> Self {
         const ACCELERATORS: [(&str, Accel); 3] = [("auto", Accel::Auto), ("kvm", Accel::Kvm), ("tcg", Accel::Tcg)];
         let boot = &mut self.boot;
+        boot.arch = keys.parsed("arch", Arch::for_guests).or(boot.arch);
         boot.machine = keys.text("machine").map(Into::into).or(boot.machine.take());
         boot.cpu = keys.text("cpu").map(Into::into).or(boot.cpu.take());
         boot.memory_mib = keys.memory_mib("memory").or(boot.memory_mib);

@@ -15,6 +15,7 @@ use super::table::{Located, Table};
 use crate::guest::Command;
 use crate::guest::health::{Kind, Policy, Rules};
 use crate::qemu::device::{disk::DiskRequest, net::NetRequest, net::Publish};
+use crate::root::fetch::package::beside;
 use crate::{
     root::request::{Copy, ModuleRequest},
     root::spec::RunWhat,
@@ -291,7 +292,7 @@ impl Test {
         set(&mut command.timeout, keys.time_limit("timeout").map(Some));
         set(&mut command.idle, keys.time_limit("idle-timeout").map(Some));
         set(&mut command.hang_report, keys.time_or_none("hang-report"));
-        set(&mut self.sysroot, keys.text("sysroot").map(path));
+        set(&mut self.sysroot, keys.text("sysroot").map(|text| beside(folder, text)));
         self.lib_path.extend(keys.texts("lib-path").into_iter().map(path));
         set(&mut self.busybox, keys.flag("busybox"));
         self.disks.extend(keys.parsed_texts("disks", |text| Ok(text.parse::<DiskRequest>()?.below(folder))));
