@@ -276,7 +276,7 @@ impl BootDiskArgs {
     fn options(&self, interactive: bool) -> anyhow::Result<RunOptions<'static>> {
         let expectations = Expectations::new(self.expect.clone(), self.expect_screen.clone(), self.reject.clone());
         let has_screen = self.vga != VgaArg::None;
-        let picture = self.screenshot.is_some() || (has_screen && self.hangs.keeps());
+        let picture = self.screenshot.is_some() || (has_screen && self.hangs.saves_evidence());
         let last_screen = ScreenRequest { text: self.screen_text, picture };
         let foreground = match self.quiet {
             true => Foreground::None,

@@ -43,7 +43,7 @@ impl HangArgs {
     }
 
     /// Returns true if diagnostics are requested.
-    pub(crate) fn keeps(&self) -> bool {
+    pub(crate) fn saves_evidence(&self) -> bool {
         self.evidence.is_some()
     }
 

@@ -96,7 +96,7 @@ pub(crate) fn hide(binary: &mut [u8], table: &Applets, is_hidden: impl Fn(&OsStr
     for (at, name) in old.iter().enumerate() {
         let hidden = is_hidden(OsStr::from_bytes(name)).then(|| {
             let before = new.last().map_or(&[][..], Vec::as_slice);
-            let word = between(before, name, name.len(), old.get(at + 1).copied());
+            let word = word_between(before, name, name.len(), old.get(at + 1).copied());
             word.filter(|word| !is_hidden(OsStr::from_bytes(word))).unwrap_or_else(|| {
                 growth += 1;
                 [name, [1].as_slice()].concat()
@@ -109,7 +109,7 @@ pub(crate) fn hide(binary: &mut [u8], table: &Applets, is_hidden: impl Fn(&OsStr
         let before = spare.checked_sub(1).and_then(|at| new.get(at)).map_or(&[][..], Vec::as_slice);
         let len = SPARE.len().checked_sub(growth).filter(|len| *len > 0).ok_or("too few spare bytes in its table")?;
         let after = new.get(spare + 1).map(Vec::as_slice);
-        let short = between(before, &SPARE[..len], len, after).ok_or("no spare byte in the table of applets")?;
+        let short = word_between(before, &SPARE[..len], len, after).ok_or("no spare byte in the table of applets")?;
         let pins = Pins::find(binary, &old)?;
         if let Some(name) = new.get_mut(spare) {
             *name = short;
@@ -123,7 +123,7 @@ pub(crate) fn hide(binary: &mut [u8], table: &Applets, is_hidden: impl Fn(&OsStr
 }
 
 /// Returns a word of `len` bytes with the beginning of `name`, other than `name`, that sorts between two others.
-fn between(before: &[u8], name: &[u8], len: usize, after: Option<&[u8]>) -> Option<Vec<u8>> {
+fn word_between(before: &[u8], name: &[u8], len: usize, after: Option<&[u8]>) -> Option<Vec<u8>> {
     let beginning = name.get(..len.checked_sub(1)?)?;
     LAST.into_iter()
         .flatten()

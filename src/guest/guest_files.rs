@@ -63,7 +63,7 @@ fn linked(entry: &Entry) -> Option<(u64, u64)> {
 impl GuestFiles {
     /// Returns the part of a payload that the guest lacks or has in another version. All names of a file stay together, so that
     /// hard links stay links.
-    pub(crate) fn rest(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
+    pub(crate) fn missing_part(&self, payload: &CheckedPlan) -> Result<CheckedPlan, PlanError> {
         let entries = payload.plan().entries();
         let is_there = |path: &ArchivePath, entry: &Entry| {
             self.0.get(path).is_some_and(|known| FileState::of(entry).is_some_and(|thing| thing == *known))
@@ -115,8 +115,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let mut brought = GuestFiles::default();
         brought.add(&linked(file.path(), &["/bin/a", "/bin/b"]));
-        assert!(names(&brought.rest(&linked(file.path(), &["/bin/a", "/bin/b"])).expect("a plan")).is_empty());
-        let more = brought.rest(&linked(file.path(), &["/bin/a", "/bin/b", "/bin/c"])).expect("a plan");
+        assert!(names(&brought.missing_part(&linked(file.path(), &["/bin/a", "/bin/b"])).expect("a plan")).is_empty());
+        let more = brought.missing_part(&linked(file.path(), &["/bin/a", "/bin/b", "/bin/c"])).expect("a plan");
         assert_eq!(names(&more).len(), 3);
     }
 
@@ -143,11 +143,11 @@ mod tests {
         std::fs::write(&file, "one").expect("written");
         let mut brought = GuestFiles::default();
         let first = payload(&file, b"1");
-        assert_eq!(names(&brought.rest(&first).expect("a plan")).len(), 3);
+        assert_eq!(names(&brought.missing_part(&first).expect("a plan")).len(), 3);
         brought.add(&first);
         // Each command has its own job.
-        assert_eq!(names(&brought.rest(&payload(&file, b"1")).expect("a plan")).len(), 1);
+        assert_eq!(names(&brought.missing_part(&payload(&file, b"1")).expect("a plan")).len(), 1);
         std::fs::write(&file, "other").expect("written");
-        assert_eq!(names(&brought.rest(&payload(&file, b"2")).expect("a plan")).len(), 2);
+        assert_eq!(names(&brought.missing_part(&payload(&file, b"2")).expect("a plan")).len(), 2);
     }
 }

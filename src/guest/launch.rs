@@ -67,7 +67,7 @@ pub(crate) enum Artifact {
 impl Artifact {
     fn name(&self) -> OsString {
         match self {
-            Self::Open(fd) => inherited(fd),
+            Self::Open(fd) => fd_path(fd),
             Self::Named(path) => path.clone().into_os_string(),
         }
     }
@@ -156,8 +156,8 @@ impl Guest {
         let disks = open_disks(&machine.devices)?;
         let connections = Connections {
             payload: payload.map(Artifact::name),
-            flash: flash.as_ref().map(inherited),
-            disks: disks.iter().map(inherited).collect(),
+            flash: flash.as_ref().map(fd_path),
+            disks: disks.iter().map(fd_path).collect(),
             chardevs: Chardevs::Inherited { channel: channel_end.as_raw_fd(), monitor: monitor_end.as_raw_fd() },
         };
         let words = argv(machine, &connections);
@@ -227,12 +227,12 @@ impl Guest {
 
     /// Exit status of the process, if it has ended; returned once.
     pub(crate) fn exit(&mut self) -> io::Result<Option<QemuExit>> {
-        Ok(self.process.exit()?.map(how))
+        Ok(self.process.exit()?.map(exit_of))
     }
 }
 
 /// Path under which QEMU opens an inherited descriptor.
-fn inherited(fd: &OwnedFd) -> OsString {
+fn fd_path(fd: &OwnedFd) -> OsString {
     OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
@@ -247,7 +247,7 @@ fn copy_in_memory(path: &Path) -> io::Result<OwnedFd> {
     Ok(copy.into())
 }
 
-fn how(status: ExitStatus) -> QemuExit {
+fn exit_of(status: ExitStatus) -> QemuExit {
     match status.signal() {
         Some(signal) => QemuExit::Signal(signal),
         None => QemuExit::Status(status.code().unwrap_or(-1)),

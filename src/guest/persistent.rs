@@ -118,7 +118,7 @@ impl PersistentGuest {
         self.template.tables = Arc::default();
         self.template.check_command(&spec, &mut self.notes)?;
         let whole = self.template.payload(&root, &spec, &mut self.notes)?;
-        let payload = self.files.as_ref().map_or_else(|| Ok(whole.clone()), |files| files.rest(&whole))?;
+        let payload = self.files.as_ref().map_or_else(|| Ok(whole.clone()), |files| files.missing_part(&whole))?;
         let mut origin = Origin::Snapshot;
         let mut signals = self.builder.signals()?;
         loop {

@@ -78,7 +78,7 @@ fn origin(path: &ArchivePath, entry: &Entry) -> String {
 /// it. Explains each entry once.
 pub fn why(plan: &Plan, path: &ArchivePath, out: &mut dyn Write) -> Result<(), PlanError> {
     let Some((place, entry)) = plan.find(path) else {
-        return Err(PlanError::NotThere { path: path.clone(), near: near(plan, path) });
+        return Err(PlanError::NotThere { path: path.clone(), near: nearest_entry(plan, path) });
     };
     writeln!(out, "/{}", Printable(place.as_bytes()))?;
     let mut explained = HashSet::from([place.clone()]);
@@ -119,7 +119,7 @@ fn module_name(path: &ArchivePath) -> Option<String> {
 }
 
 /// Returns the entry that the user may have meant: one with the same file name, or else the nearest existing parent.
-fn near(plan: &Plan, path: &ArchivePath) -> Option<ArchivePath> {
+fn nearest_entry(plan: &Plan, path: &ArchivePath) -> Option<ArchivePath> {
     let name = path.file_name();
     let lower = name.to_ascii_lowercase();
     let same = |test: &dyn Fn(&ArchivePath) -> bool| plan.entries().keys().find(|path| test(path)).cloned();

@@ -129,11 +129,11 @@ impl Target {
             path = fs::canonicalize(path)?;
             mode = known.permissions().mode() & 0o777;
         }
-        Self::beside(path, mode)
+        Self::create_beside(path, mode)
     }
 
     /// Creates a file in the same directory, so that the rename does not cross file systems.
-    fn beside(path: PathBuf, mode: u32) -> io::Result<Self> {
+    fn create_beside(path: PathBuf, mode: u32) -> io::Result<Self> {
         let directory = match path.parent() {
             Some(parent) if parent != "" => parent,
             _ => Path::new("."),
@@ -150,7 +150,7 @@ impl Target {
 }
 
 /// Returns a temporary path in the directory of `path`.
-fn meanwhile(path: &Path, attempt: u32) -> PathBuf {
+fn temporary_path(path: &Path, attempt: u32) -> PathBuf {
     path.with_file_name(format!(".bootling-{}-{attempt}", std::process::id()))
 }
 
@@ -158,7 +158,7 @@ fn meanwhile(path: &Path, attempt: u32) -> PathBuf {
 /// tempfile's errors contain a path that the user does not know.
 fn temporary(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
     for attempt in 0..ATTEMPTS {
-        let beside = meanwhile(path, attempt);
+        let beside = temporary_path(path, attempt);
         match OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -180,7 +180,7 @@ fn name_it(file: &File, path: &Path) -> io::Result<()> {
         done => return done,
     }
     for attempt in 0..ATTEMPTS {
-        let beside = meanwhile(path, attempt);
+        let beside = temporary_path(path, attempt);
         match link(beside.as_os_str()) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

@@ -57,7 +57,7 @@ impl Build<'_> {
         let mut asked: Option<(Built, Instant)> = None;
         loop {
             if let Some(status) = process.exit()? {
-                return Ok(asked.map_or_else(|| how(status), |(built, _)| built));
+                return Ok(asked.map_or_else(|| result_of(status), |(built, _)| built));
             }
             let left = match &asked {
                 Some((_, since)) => Some(GRACE.saturating_sub(since.elapsed())),
@@ -74,7 +74,7 @@ impl Build<'_> {
                 return Ok(signal.map_or(built, Built::Interrupted));
             }
             // At the time limit, send the same signal as Ctrl-C.
-            let built = signal.map_or_else(|| late(self.limit), Built::Interrupted);
+            let built = signal.map_or_else(|| timed_out(self.limit), Built::Interrupted);
             process.signal(signal.unwrap_or(Signal::INT.as_raw()))?;
             asked = Some((built, Instant::now()));
         }
@@ -91,11 +91,11 @@ pub(crate) fn wait(process: &Process, signals: &mut Signals, left: Option<Durati
     }
 }
 
-fn late(limit: Option<Duration>) -> Built {
+fn timed_out(limit: Option<Duration>) -> Built {
     Built::Failed(format!("not finished after {:?}", limit.unwrap_or_default()))
 }
 
-fn how(status: ExitStatus) -> Built {
+fn result_of(status: ExitStatus) -> Built {
     match (status.code(), status.signal()) {
         (Some(0), _) => Built::Done,
         (Some(code), _) => Built::Failed(format!("exit {code}")),

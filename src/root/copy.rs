@@ -46,7 +46,7 @@ pub(crate) fn copy(root: &Root, copy: &Copy, out: &mut Gathered<'_>) -> Result<(
             let below = several || destination.as_os_str().as_bytes().ends_with(b"/");
             if below && !is_merged { place.join(path.file_name()) } else { place }
         });
-        one(root, &path, destination, &option, out)?;
+        copy_one(root, &path, destination, &option, out)?;
     }
     Ok(())
 }
@@ -62,7 +62,7 @@ fn typed(copy: &Copy) -> OsString {
     option
 }
 
-fn one(
+fn copy_one(
     root: &Root,
     path: &ArchivePath,
     destination: Option<ArchivePath>,

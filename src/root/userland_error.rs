@@ -30,7 +30,7 @@ pub enum UserlandError {
         source: GlobError,
     },
     /// A program name that is in no directory of PATH.
-    #[error("program {} not found in PATH: not in {}{}", name.display(), list(tried), also(*no_applet))]
+    #[error("program {} not found in PATH: not in {}{}", name.display(), list(tried), applet_note(*no_applet))]
     NoProgram {
         /// The name.
         name: OsString,
@@ -72,7 +72,7 @@ pub enum UserlandError {
         missing: Vec<Missing>,
     },
     /// A script interpreter that was not found.
-    #[error("interpreter {} of script {script} not found: {}{}", name.display(), tried_for(tried), also(*no_applet))]
+    #[error("interpreter {} of script {script} not found: {}{}", name.display(), tried_for(tried), applet_note(*no_applet))]
     NoInterpreter {
         /// The interpreter, or the program that `env` starts.
         name: OsString,
@@ -127,7 +127,7 @@ fn tried_for(dirs: &[PathBuf]) -> String {
     if dirs.is_empty() { "no such file".to_owned() } else { format!("not in {}", list(dirs)) }
 }
 
-const fn also(no_applet: bool) -> &'static str {
+const fn applet_note(no_applet: bool) -> &'static str {
     if no_applet { ", and not a busybox applet" } else { "" }
 }
 

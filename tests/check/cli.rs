@@ -42,11 +42,11 @@ fn findings_have_a_location_consequences_and_a_fix() {
 error[gpt-backup] backup GPT, LBA 20479 (byte 10485248): signature "EFI PART" missing
     rule:   the backup GPT header is valid and in the last sector
     breaks: EDK2 writes to the disk on the first boot, which changes its hash; sgdisk and parted complain
-    mend:   sgdisk -e IMAGE
+    fix:    sgdisk -e IMAGE
 warning[pmbr-flag] MBR record 1, byte 446: first byte is 80, expected 00
     rule:   the protective record is not active (its first byte is 00)
     breaks: EDK2 before stable-202108 ignores the GPT; the Dell XPS 13 finds no ESP
-    mend:   bootling stamp --fix-mbr IMAGE
+    fix:    bootling stamp --fix-mbr IMAGE
 
 "#]]);
     let ignored = ["check", "--quiet", "bad.raw", "--ignore", "gpt-backup"];
@@ -72,7 +72,7 @@ initrd: initrd, 1 entries, 10 bytes in 1 segment
 warning[initrd-init] initrd: /init is -rw-r--r--
     rule:   an initrd contains an executable /init
     breaks: the kernel mounts a root file system itself, and panics if root= names none
-    mend:   bootling build adds an /init; rdinit= selects another program
+    fix:    bootling build adds an /init; rdinit= selects another program
 initrd: 1 warning
 
 "]]);

@@ -151,7 +151,7 @@ pub(crate) fn run(args: &BisectArgs) -> anyhow::Result<u8> {
     let json = args.json.as_deref().map(Json::create).transpose()?;
     let run = args.options.read()?;
     ensure!(run.wanted() != RunWhat::Shell, "cannot bisect with a shell: give COMMAND or --run LINE");
-    let log = Log::open(&args.log, args.resume, about(args)).map_err(advised)?;
+    let log = Log::open(&args.log, args.resume, log_header(args)).map_err(advised)?;
     let [good, bad] = log.ends.clone().map_or([args.good.clone(), args.bad.clone()], |ends| ends.map(Some));
     // From here on a signal ends the current step, and the repository is restored.
     let signals = Signals::catch().context("failed to catch signals")?;
@@ -220,7 +220,7 @@ fn advised(error: BisectError) -> anyhow::Error {
 }
 
 /// Returns the header lines of the log.
-fn about(args: &BisectArgs) -> Vec<String> {
+fn log_header(args: &BisectArgs) -> Vec<String> {
     let mut words: Vec<OsString> = args.options.typed.iter().map(Typed::word).collect();
     words.push("--".into());
     words.extend_from_slice(&args.options.command);

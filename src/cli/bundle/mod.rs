@@ -93,7 +93,7 @@ pub(crate) fn run(args: &BundleArgs) -> anyhow::Result<u8> {
     let timeout = run.limits().total.or(limits::total(&prepared.machine));
     let mut bundle = Bundle::new(&spec, &prepared, timeout)?;
     if !args.no_run {
-        bundle.add_result(&once(&run, prepared, &mut reporter)?, args.with_console)?;
+        bundle.add_result(&record_once(&run, prepared, &mut reporter)?, args.with_console)?;
     }
     let failed = || format!("failed to write {}", args.output.display());
     let bytes = bundle.write(compression(&args.output), output.file()).with_context(failed)?;
@@ -124,7 +124,7 @@ fn compression(path: &Path) -> Compression {
 }
 
 /// Runs the command to record the expected result.
-fn once(run: &RunArgs, prepared: Prepared, reporter: &mut Reporter) -> anyhow::Result<guest::Output> {
+fn record_once(run: &RunArgs, prepared: Prepared, reporter: &mut Reporter) -> anyhow::Result<guest::Output> {
     let ran: guest::Output = prepared.run(run.recorded(Vec::new(), ROOM), reporter).map_err(output::advised)?.into();
     if let Outcome::CouldNotTest { why } = &ran.outcome {
         bail!("failed to run the command: {why}");

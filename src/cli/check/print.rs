@@ -63,7 +63,7 @@ fn write_finding(finding: &Finding, out: &mut impl Write) -> io::Result<()> {
     let dim = Style::new().dimmed();
     writeln!(out, "{dim}    rule:{dim:#}   {}", rule.says)?;
     writeln!(out, "{dim}    breaks:{dim:#} {}", rule.breaks)?;
-    writeln!(out, "{dim}    mend:{dim:#}   {mend}")
+    writeln!(out, "{dim}    fix:{dim:#}    {mend}")
 }
 
 /// Formats a location followed by a colon and a space; empty for the whole file.
@@ -149,7 +149,7 @@ pub(crate) fn rules(out: &mut impl Write) -> io::Result<()> {
     for Rule { id, severity, says, breaks, mend, source } in rules::all() {
         let style = color(*severity);
         writeln!(out, "{style}{severity}[{id}]{style:#} {says}")?;
-        for (label, text) in [("breaks", breaks), ("mend", mend), ("source", source)] {
+        for (label, text) in [("breaks", breaks), ("fix", mend), ("source", source)] {
             writeln!(out, "{dim}    {label:<8}{dim:#}{text}")?;
         }
     }

@@ -139,7 +139,7 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<u8> {
     };
     ensure!(args.sides.runs[0].wanted() != RunWhat::Shell, "cannot compare shells: give COMMAND or --run LINE");
     let labels = args.sides.labels.each_ref().map(String::as_str);
-    let [left, right] = both(args, &input(args)?)?;
+    let [left, right] = run_both(args, &input(args)?)?;
     for (side, label) in [&left, &right].into_iter().zip(labels) {
         if !args.quiet {
             output::note(&format!("{label}: {}", describe(side)));
@@ -173,13 +173,13 @@ fn input(args: &CompareArgs) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Runs both guests in parallel. Each QEMU is started by its own thread and ends with it.
-fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Side; 2]> {
+fn run_both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Side; 2]> {
     let reporter = Mutex::new(Reporter::new(args.quiet));
     let [left, right] = &args.sides.runs;
     let (left, right) = thread::scope(|scope| {
-        let one = |run| one(run, input, Notes(&reporter));
-        let other = scope.spawn(move || one(right));
-        let left = one(left);
+        let run_side = |run| run_one(run, input, Notes(&reporter));
+        let other = scope.spawn(move || run_side(right));
+        let left = run_side(left);
         (left, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let of =
@@ -188,7 +188,7 @@ fn both(args: &CompareArgs, input: &[u8]) -> anyhow::Result<[Side; 2]> {
 }
 
 /// Runs one guest.
-fn one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
+fn run_one(run: &RunArgs, input: &[u8], mut notes: Notes<'_>) -> Answer {
     let mut spec = run.spec(false)?;
     if run.warm_as_typed().is_none() {
         spec.warm = Warm::Yes;

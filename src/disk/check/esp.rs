@@ -29,7 +29,7 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
             let name = format!("partition {}", part.number);
             let place = Place::part(&name).lba(part.starting_lba.0, gpt.sector);
             report.add(ESP_TYPE, place, format!("a boot loader in a partition of type {}", part.type_guid));
-            one(medium, &name, (part.starting_lba, part.sectors()), gpt.sector, largest, report);
+            check_one(medium, &name, (part.starting_lba, part.sectors()), gpt.sector, largest, report);
         } else {
             let what = format!("no EFI system partition among {} partitions", gpt.partitions.len());
             report.add(ESP_NONE, Place::part("partitions"), what);
@@ -42,13 +42,13 @@ pub(super) fn check(medium: &dyn Medium, tables: &[Gpt], report: &mut Report) {
     // A table can have thousands of ESPs, each with 100,000 files.
     for esp in esps.iter().take(4) {
         let name = format!("partition {}", esp.number);
-        one(medium, &name, (esp.starting_lba, esp.sectors()), gpt.sector, largest, report);
+        check_one(medium, &name, (esp.starting_lba, esp.sectors()), gpt.sector, largest, report);
     }
 }
 
 /// Checks one EFI system partition. `spot` is its starting LBA and its number of sectors, `logical` the largest sector
 /// size that the disk may have.
-pub(super) fn one(
+pub(super) fn check_one(
     medium: &dyn Medium,
     name: &str,
     spot: (Lba, u64),

@@ -17,18 +17,18 @@ pub(super) fn hints(medium: &dyn Medium) -> Vec<SectorSize> {
         let mut bytes = [0; 8];
         medium.read_at(&mut bytes, offset).is_ok() && &bytes == b"EFI PART"
     };
-    let at = |sector: &SectorSize| signed(sector.bytes()) || signed(last(medium, *sector) * sector.bytes());
+    let at = |sector: &SectorSize| signed(sector.bytes()) || signed(last_lba(medium, *sector) * sector.bytes());
     SectorSize::ALL.into_iter().filter(at).collect()
 }
 
 /// Returns the last LBA of the disk.
-fn last(medium: &dyn Medium, sector: SectorSize) -> u64 {
+fn last_lba(medium: &dyn Medium, sector: SectorSize) -> u64 {
     (medium.size() / sector.bytes()).saturating_sub(1)
 }
 
 /// Checks both copies of the GPT for sectors of size `sector`.
 pub(super) fn check(medium: &dyn Medium, sector: SectorSize, report: &mut Report) {
-    let last = last(medium, sector);
+    let last = last_lba(medium, sector);
     let primary = read(&medium, sector, Copy::Primary);
     let mut faults = Vec::new();
     if let Err(fault) = &primary {

@@ -25,7 +25,7 @@ pub(super) fn check(medium: &dyn Medium, sector: Option<SectorSize>, first: &[u8
     if Bpb::looks_like_fat(first) && Bpb::decode(first).geometry().is_ok() {
         report.add(FAT_BARE, Place::whole(), "a FAT file system without a partition table");
         let spot = (Lba(0), medium.size() / sector.bytes());
-        esp::one(medium, "volume", spot, sector, sector, report);
+        esp::check_one(medium, "volume", spot, sector, sector, report);
         return;
     }
     let partitions = match table::read(medium, sector) {
@@ -82,7 +82,7 @@ fn boot_images(medium: &dyn Medium, report: &mut Report) -> bool {
     for (number, entry) in (1..).zip(images.iter().take(MOST)) {
         let (start, len) = entry.span(medium.size());
         let spot = (Lba(start / SectorSize::S512.bytes()), len / SectorSize::S512.bytes());
-        esp::one(medium, &format!("boot image {number}"), spot, SectorSize::S512, SectorSize::S512, report);
+        esp::check_one(medium, &format!("boot image {number}"), spot, SectorSize::S512, SectorSize::S512, report);
     }
     !images.is_empty()
 }
@@ -98,5 +98,5 @@ fn has_room(medium: &dyn Medium, sector: SectorSize, partitions: &[MbrPartition]
 
 fn check_partition(medium: &dyn Medium, part: &MbrPartition, sector: SectorSize, report: &mut Report) {
     let name = format!("partition {}", part.number);
-    esp::one(medium, &name, (part.starting_lba, part.sectors), sector, sector, report);
+    esp::check_one(medium, &name, (part.starting_lba, part.sectors), sector, sector, report);
 }

@@ -98,7 +98,7 @@ fn duplicate_guids(gpt: &Gpt, report: &mut Report) {
 }
 
 /// Returns name, byte offset and length of the header and the entries of each readable copy of a table.
-fn own(medium: &dyn Medium, gpt: &Gpt) -> Vec<(&'static str, u64, u64)> {
+fn table_ranges(medium: &dyn Medium, gpt: &Gpt) -> Vec<(&'static str, u64, u64)> {
     let copies =
         [(Copy::Primary, "primary header", "primary entries"), (Copy::Backup, "backup header", "backup entries")];
     let at = |lba: Lba| lba.offset(gpt.sector).unwrap_or(u64::MAX);
@@ -113,8 +113,8 @@ fn own(medium: &dyn Medium, gpt: &Gpt) -> Vec<(&'static str, u64, u64)> {
 
 /// Reports each part of `one` that overlaps the partitions or the table of `other`.
 fn overlaps(medium: &dyn Medium, one: &Gpt, other: &Gpt, report: &mut Report) {
-    let theirs = own(medium, other);
-    for (what, start, len) in own(medium, one) {
+    let theirs = table_ranges(medium, other);
+    for (what, start, len) in table_ranges(medium, one) {
         let hits = |from: u64, length: u64| start < from.saturating_add(length) && from < start.saturating_add(len);
         let place = || Place::part(format!("GPT for {}-byte sectors", one.sector)).byte(start);
         let parts = other.partitions.iter().filter_map(|part| Some((part, part.span(other.sector)?)));

@@ -48,7 +48,7 @@ fn loops(file: &File, sysfs: &Path) -> Vec<Number> {
 fn users_of(number: Number) -> Vec<String> {
     let mut found = Vec::new();
     let mut family = BTreeSet::new();
-    relatives(number, &mut family, &mut found);
+    collect_family(number, &mut family, &mut found);
     let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let swaps = fs::read("/proc/swaps").unwrap_or_default();
     found.extend(mounts(&String::from_utf8_lossy(&mountinfo), &family));
@@ -61,7 +61,7 @@ fn split(device: u64) -> Number {
 }
 
 /// Collects a device, its partitions, and the devices built on them (`holders`: device mapper, RAID, bcache).
-fn relatives(number: Number, family: &mut BTreeSet<Number>, found: &mut Vec<String>) {
+fn collect_family(number: Number, family: &mut BTreeSet<Number>, found: &mut Vec<String>) {
     // Each device is visited only once, so the recursion ends.
     if !family.insert(number) {
         return;
@@ -73,14 +73,14 @@ fn relatives(number: Number, family: &mut BTreeSet<Number>, found: &mut Vec<Stri
     for entry in below(&folder) {
         let part = Some(entry.path()).filter(|path| path.join("partition").exists());
         if let Some(part) = part.and_then(|path| number_in(&path)) {
-            relatives(part, family, found);
+            collect_family(part, family, found);
         }
     }
     let own = folder.file_name().unwrap_or_default().display().to_string();
     for entry in below(&folder.join("holders")) {
         found.push(format!("/dev/{own} is part of /dev/{}", entry.file_name().display()));
         if let Some(holder) = number_in(&entry.path()) {
-            relatives(holder, family, found);
+            collect_family(holder, family, found);
         }
     }
 }

@@ -149,7 +149,7 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
     };
     // A second writer corrupts a qcow2 image, because QEMU caches its tables: not even `force` allows that.
     let insists = how.force && !(content == Content::Qcow2 && how.access == Access::Write);
-    if let Err(error) = agree(&file, &name, how.access)
+    if let Err(error) = take_locks(&file, &name, how.access)
         && !insists
     {
         return Err(error);
@@ -164,13 +164,13 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
             match (qcow2::Disk::open(file, path, how), other) {
                 (Ok(disk), _) => (Container::Qcow2, disk.size(), Body::Qcow2(Box::new(disk))),
                 (Err(qcow2::Qcow2Error::Header(qcow2::HeaderFault::Unsupported(_))), Some(file)) => {
-                    through(&file, &name, content, how)?
+                    open_foreign(&file, &name, content, how)?
                 }
                 (Err(fault), _) => return Err(ImageError::Qcow2 { name, fault }),
             }
         }
         Content::Foreign(_) if how.reads_foreign() && foreign::driver(content).is_some() => {
-            through(&file, &name, content, how)?
+            open_foreign(&file, &name, content, how)?
         }
         Content::Compressed(_) => return Err(ImageError::Compressed { name, content }),
         Content::Foreign(_) => return Err(ImageError::Foreign { name, content }),
@@ -179,7 +179,7 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
 }
 
 /// Opens an image through [`foreign::PROGRAM`].
-fn through(file: &File, name: &str, content: Content, how: Opening) -> Result<(Container, u64, Body), ImageError> {
+fn open_foreign(file: &File, name: &str, content: Content, how: Opening) -> Result<(Container, u64, Body), ImageError> {
     let name = name.to_owned();
     let Some(driver) = foreign::driver(content) else { return Err(ImageError::Foreign { name, content }) };
     match references::of(file, content) {
@@ -216,7 +216,7 @@ fn who_uses(path: &Path) -> String {
 }
 
 /// Takes QEMU's image locks, or fails if another process holds conflicting ones.
-fn agree(file: &File, name: &str, access: Access) -> Result<(), ImageError> {
+fn take_locks(file: &File, name: &str, access: Access) -> Result<(), ImageError> {
     let conflict = lock::take(file, access).map_err(|source| ImageError::Open { name: name.to_owned(), source })?;
     let who = match conflict {
         None => return Ok(()),

@@ -63,7 +63,7 @@ impl Disk {
     /// Opens the disk in `file`, which was opened from `path`.
     pub(crate) fn open(file: File, path: &Path, how: Opening) -> Result<Self, Qcow2Error> {
         let mut backing = Vec::new();
-        let inside = inside(&file, path, how, &mut backing)?;
+        let inside = open_with_backing(&file, path, how, &mut backing)?;
         Ok(Self { inside, file, path: path.to_owned(), how, backing })
     }
 
@@ -100,7 +100,7 @@ impl Disk {
 }
 
 /// Opens an image and its backing files.
-fn inside(
+fn open_with_backing(
     file: &File,
     path: &Path,
     how: Opening,
@@ -113,7 +113,7 @@ fn inside(
     }
     let backing = match header.backing {
         Some(named) if !how.backing => return Err(Qcow2Error::Overlay { named: PathBuf::from(named.name) }),
-        Some(named) => Some(below(&named, path, how, seen)?),
+        Some(named) => Some(open_backing(&named, path, how, seen)?),
         None => None,
     };
     let storage = Storage::try_from(file.try_clone()?)?;
@@ -126,7 +126,7 @@ fn inside(
 }
 
 /// Opens the backing file of an overlay.
-fn below(
+fn open_backing(
     named: &qcow2::Backing,
     overlay: &Path,
     how: Opening,
@@ -152,12 +152,12 @@ fn below(
             let raw = Raw::builder(Storage::try_from(file)?).open(DenyImplicitOpenGate::default())?;
             Ok(FormatAccess::new(raw))
         }
-        Some("qcow2") => {
-            inside(&file, &path, Opening { access: Access::Read, ..how }, seen).map_err(|error| match error {
+        Some("qcow2") => open_with_backing(&file, &path, Opening { access: Access::Read, ..how }, seen).map_err(
+            |error| match error {
                 Qcow2Error::Backing { .. } | Qcow2Error::Overlay { .. } => error,
                 Qcow2Error::Header(_) | Qcow2Error::Inside(_) | Qcow2Error::Bitmaps => wrong(error.to_string()),
-            })
-        }
+            },
+        ),
         Some(other) => Err(wrong(format!("declared format {other} is not supported (only raw and qcow2)"))),
         None => Err(wrong("no declared format (`qemu-img rebase -u -F FORMAT -b FILE OVERLAY` sets it)".into())),
     }

@@ -7,7 +7,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
-use super::{Access, agree, content::Content, error::ImageError, open_file};
+use super::{Access, content::Content, error::ImageError, open_file, take_locks};
 use crate::{
     format::compression::{Compression, Streams},
     output::{WriteError, file::Output},
@@ -50,7 +50,7 @@ pub fn open(path: &Path, compression: Compression) -> Result<Squeezed, StreamErr
     let name = path.display().to_string();
     let file = open_file(path, Access::Read, false);
     let file = file.map_err(|source| ImageError::Open { name: name.clone(), source })?;
-    agree(&file, &name, Access::Read)?;
+    take_locks(&file, &name, Access::Read)?;
     let unpack = |source| StreamError::Unpack { name: name.clone(), source };
     let input = BufReader::with_capacity(PIECE, file);
     let mut rest = compression.reader(input, Streams::All).map_err(unpack)?;

@@ -87,14 +87,14 @@ impl Canvas {
 
 impl Memory {
     /// Returns the page number of `at`, the offset in the page, and the number of bytes, up to `wanted`, in the page.
-    fn here(&self, at: u64, wanted: usize) -> (u64, usize, usize) {
+    fn locate(&self, at: u64, wanted: usize) -> (u64, usize, usize) {
         let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
         let within = (at % PAGE as u64) as usize;
         (at / PAGE as u64, within, wanted.min(PAGE - within).min(left))
     }
 
     fn read(&self, at: u64, buffer: &mut [u8]) -> usize {
-        let (page, within, len) = self.here(at, buffer.len());
+        let (page, within, len) = self.locate(at, buffer.len());
         match self.pages.get(&page) {
             Some(page) => buffer[..len].copy_from_slice(&page[within..within + len]),
             None => buffer[..len].fill(0),
@@ -103,7 +103,7 @@ impl Memory {
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> usize {
-        let (page, within, len) = self.here(at, bytes.len());
+        let (page, within, len) = self.locate(at, bytes.len());
         if let Some((data, pieces)) = &mut self.noted
             && at >= *data
         {

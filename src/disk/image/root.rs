@@ -229,7 +229,7 @@ fn run(
         Err(error) => return Err(failed(error)),
     };
     let messages = match &mut child.stderr {
-        Some(stderr) => last(stderr, LAST).map_err(failed)?,
+        Some(stderr) => last_bytes(stderr, LAST).map_err(failed)?,
         None => Vec::new(),
     };
     let status = child.wait().map_err(failed)?;
@@ -243,7 +243,7 @@ fn run(
 }
 
 /// Reads to the end of the stream, so that the writer does not block, and returns the last `most` bytes.
-fn last(stream: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
+fn last_bytes(stream: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     while stream.take(most as u64).read_to_end(&mut kept)? > 0 {
         kept.drain(..kept.len().saturating_sub(most));
@@ -253,7 +253,7 @@ fn last(stream: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{digest, last};
+    use super::{digest, last_bytes};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
@@ -261,9 +261,9 @@ mod tests {
     fn long_output_is_read_completely_and_its_end_is_kept() {
         let messages: Vec<u8> = (0..1_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
         let mut left = messages.as_slice();
-        assert_eq!(last(&mut left, 1000).expect("read"), messages[messages.len() - 1000..]);
+        assert_eq!(last_bytes(&mut left, 1000).expect("read"), messages[messages.len() - 1000..]);
         assert_eq!(left, b"");
-        assert_eq!(last(&mut b"abc".as_slice(), 1000).expect("read"), b"abc");
+        assert_eq!(last_bytes(&mut b"abc".as_slice(), 1000).expect("read"), b"abc");
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn fill(canvas: &Canvas, spec: &VolumeSpec, tree: &EspTree, placed: &mut Vec<Pla
             EspNode::File { len, source } => {
                 let mut file = parent.create_file(item.name()).map_err(failed(doing()))?;
                 canvas.note(data);
-                let written = pour(&mut file, len);
+                let written = write_placeholder(&mut file, len);
                 let pieces = canvas.noted();
                 written.and_then(|()| file.flush()).map_err(failed(doing()))?;
                 placed.push((source, pieces));
@@ -218,7 +218,7 @@ fn fill(canvas: &Canvas, spec: &VolumeSpec, tree: &EspTree, placed: &mut Vec<Pla
 }
 
 /// Writes `len` placeholder bytes, which the canvas discards.
-fn pour(file: &mut impl Write, mut len: u64) -> io::Result<()> {
+fn write_placeholder(file: &mut impl Write, mut len: u64) -> io::Result<()> {
     static NOTHING: [u8; 32 << 10] = [0; 32 << 10];
     while len > 0 {
         let part = NOTHING.get(..usize::try_from(len).unwrap_or(usize::MAX)).unwrap_or(&NOTHING);

@@ -13,7 +13,7 @@ pub(crate) mod write;
 
 pub use self::error::StampError;
 pub use self::objection::Objection;
-use self::objection::Yields;
+use self::objection::Override;
 pub use self::operation::{StampSpec, stamp_image};
 pub use self::report::StampReport;
 pub use self::write::apply;
@@ -211,10 +211,10 @@ pub fn plan(facts: &Facts, request: &Request) -> Result<Stamp, Objection> {
     if let Some(content) = against_overwriting(facts, &mbr, &found).filter(|_| !kept) {
         objections.insert(0, content);
     }
-    let insists = |objection: &Objection| match objection.yields() {
-        Yields::Force => !request.force,
-        Yields::ForceAndSave => !(request.force && request.saved),
-        Yields::Never => true,
+    let insists = |objection: &Objection| match objection.overridden_by() {
+        Override::Force => !request.force,
+        Override::ForceAndSave => !(request.force && request.saved),
+        Override::Never => true,
     };
     if let Some(first) = objections.iter().find(|objection| insists(objection)) {
         return Err(first.clone());

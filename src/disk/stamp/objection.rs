@@ -2,7 +2,7 @@
 
 /// Options that override an objection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Yields {
+pub(crate) enum Override {
     /// `--force`.
     Force,
     /// `--force` with `--save`, because bytes that cannot be made again are overwritten.
@@ -65,9 +65,9 @@ pub enum Objection {
 
 impl Objection {
     /// Returns the options that override the objection.
-    pub(crate) const fn yields(&self) -> Yields {
+    pub(crate) const fn overridden_by(&self) -> Override {
         match self {
-            Self::Content(_) => Yields::ForceAndSave,
+            Self::Content(_) => Override::ForceAndSave,
             Self::NoTable
             | Self::Damaged(_)
             | Self::Hybrid(_)
@@ -78,8 +78,8 @@ impl Objection {
             | Self::LegacyBootable(_)
             | Self::BootCatalog
             | Self::ForeignCode(_)
-            | Self::NothingThere => Yields::Force,
-            Self::SlotTaken | Self::WouldHide | Self::OtherRecords => Yields::Never,
+            | Self::NothingThere => Override::Force,
+            Self::SlotTaken | Self::WouldHide | Self::OtherRecords => Override::Never,
         }
     }
 

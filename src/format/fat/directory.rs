@@ -92,7 +92,7 @@ pub(super) fn decode(bytes: &[u8], wide: bool, owner: Owner) -> (Vec<Entry>, Vec
             }
             _ => {}
         }
-        let (entry, stray) = one(raw, wide, &mut long_name);
+        let (entry, stray) = decode_entry(raw, wide, &mut long_name);
         if stray {
             odd.push(Irregularity::StrayName);
         }
@@ -129,7 +129,7 @@ fn dot(raw: &[u8; ENTRY], owner: Owner) -> Option<u32> {
     }
 }
 
-fn one(raw: &[u8; ENTRY], wide: bool, long_name: &mut LongName) -> (Entry, bool) {
+fn decode_entry(raw: &[u8; ENTRY], wide: bool, long_name: &mut LongName) -> (Entry, bool) {
     let half = |at: usize| u16::from_le_bytes([raw[at], raw[at + 1]]);
     let mut bytes = [0; 11];
     bytes.copy_from_slice(&raw[..11]);

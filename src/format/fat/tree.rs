@@ -86,7 +86,7 @@ impl ClusterMap {
     }
 
     /// Returns the shared cluster, if any, and the number of newly marked clusters since the last call.
-    fn settle(&mut self) -> (Option<u32>, u64) {
+    fn take_counts(&mut self) -> (Option<u32>, u64) {
         (self.shared.take(), std::mem::take(&mut self.fresh))
     }
 }
@@ -123,7 +123,7 @@ impl<M: Medium> Volume<M> {
         let above = index.and_then(|index| tree.nodes.get(index)?.parent).and_then(|above| tree.nodes.get(above));
         let parent = above.map_or(0, |node| node.entry.cluster);
         let read = self.directory(first, parent, &mut |cluster| map.take(cluster));
-        let (shared, fresh) = map.settle();
+        let (shared, fresh) = map.take_counts();
         tree.used += fresh;
         if let Some(node) = index.and_then(|index| tree.nodes.get_mut(index)) {
             node.clusters = fresh;
@@ -148,7 +148,7 @@ impl<M: Medium> Volume<M> {
     fn map_file(&self, index: usize, tree: &mut Tree, map: &mut ClusterMap) {
         let Some(node) = tree.nodes.get_mut(index) else { return };
         let chain = self.chain(&node.entry, &mut |cluster| map.take(cluster));
-        let (shared, fresh) = map.settle();
+        let (shared, fresh) = map.take_counts();
         node.clusters = fresh;
         tree.used += fresh;
         if let Some(cluster) = shared {

@@ -79,7 +79,7 @@ pub(super) fn decode(bytes: &[u8], names: Names, medium: &impl Medium, block: u6
         let record = bytes.get(at..at + length).filter(|record| record.len() > RECORD);
         let record = record.ok_or(Fault::Record { offset: at as u64, length })?;
         at += length;
-        let Some((entry, more)) = one(record, names, medium, block)? else { continue };
+        let Some((entry, more)) = decode_record(record, names, medium, block)? else { continue };
         match entries.last_mut().filter(|_| continues) {
             Some(last) => {
                 last.size = last.size.saturating_add(entry.size);
@@ -94,7 +94,12 @@ pub(super) fn decode(bytes: &[u8], names: Names, medium: &impl Medium, block: u6
 
 /// Decodes a record. Returns the entry, and true if the next record continues the file; `None` for `.`, `..` and
 /// directories that Rock Ridge has moved elsewhere.
-fn one(record: &[u8], names: Names, medium: &impl Medium, block: u64) -> Result<Option<(Entry, bool)>, Fault> {
+fn decode_record(
+    record: &[u8],
+    names: Names,
+    medium: &impl Medium,
+    block: u64,
+) -> Result<Option<(Entry, bool)>, Fault> {
     let flags = record[25];
     let length = usize::from(record[32]);
     let name = record.get(RECORD..RECORD + length).ok_or(Fault::Record { offset: 0, length })?;

@@ -60,7 +60,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
         let fits = match byte {
             None if at == pattern.len() => return true,
             None => return false,
-            Some(byte) => one(pattern.get(at..).unwrap_or_default(), byte),
+            Some(byte) => match_byte(pattern.get(at..).unwrap_or_default(), byte),
         };
         match (fits, star) {
             (Some(used), _) => {
@@ -78,7 +78,7 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 }
 
 /// Matches one byte against the start of `pattern`. Returns the length of the pattern used.
-fn one(pattern: &[u8], byte: u8) -> Option<usize> {
+fn match_byte(pattern: &[u8], byte: u8) -> Option<usize> {
     match pattern {
         [b'?', ..] => Some(1),
         [b'\\', literal, ..] => (*literal == byte).then_some(2),

@@ -117,10 +117,10 @@ fn repack(stub: &[u8], pe: &Pe, table_end: u64) -> Result<(Vec<u8>, Vec<Section>
             return Err(PeError::Overlap { one: before.1, other: name, offset: start });
         }
         pad(&mut head, pe.file_alignment);
-        section.raw_offset = narrow(head.len() as u64, &name)?;
+        section.raw_offset = to_u32(head.len() as u64, &name)?;
         head.extend(&stub[start as usize..end as usize]);
         pad(&mut head, pe.file_alignment);
-        section.raw_size = narrow(head.len() as u64 - u64::from(section.raw_offset), &name)?;
+        section.raw_size = to_u32(head.len() as u64 - u64::from(section.raw_offset), &name)?;
         before = (end, name);
     }
     pad(&mut head, pe.file_alignment);
@@ -137,7 +137,7 @@ fn pad(bytes: &mut Vec<u8>, alignment: u32) {
     bytes.resize(bytes.len().next_multiple_of(alignment as usize), 0);
 }
 
-fn narrow(value: u64, what: &str) -> Result<u32, PeError> {
+fn to_u32(value: u64, what: &str) -> Result<u32, PeError> {
     u32::try_from(value)
         .ok()
         .filter(|value| u64::from(*value) <= MOST)
@@ -171,10 +171,10 @@ fn place(
         let what = format!("section {:?}", section.name);
         added.push(Section {
             name,
-            virtual_size: narrow(section.size, &what)?,
-            address: narrow(address, &what)?,
-            raw_size: narrow(length, &what)?,
-            raw_offset: narrow(end, &what)?,
+            virtual_size: to_u32(section.size, &what)?,
+            address: to_u32(address, &what)?,
+            raw_size: to_u32(length, &what)?,
+            raw_offset: to_u32(end, &what)?,
             flags: READ | if section.code { CODE } else { INITIALIZED_DATA },
         });
         end += length;

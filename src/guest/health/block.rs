@@ -91,7 +91,7 @@ impl Block {
     }
 
     /// Returns true if a line that could start a new report is part of this one.
-    pub(super) fn swallows(&self, kind: Kind, text: &str) -> bool {
+    pub(super) fn includes(&self, kind: Kind, text: &str) -> bool {
         match (self.finding.kind, kind) {
             // The header of the fault that the title names, or of a BUG() (`ud2`).
             (Kind::Oops | Kind::Bug, Kind::Oops) => is_oops_header(text) && !self.marked,

@@ -110,7 +110,7 @@ impl Log {
         self.left.retain(|(pid, _)| !lives(*pid));
         findings.extend(processes(Kind::Unkillable, &self.unkillable));
         findings.extend(processes(Kind::Leaked, &self.left));
-        let mut notes: Vec<String> = self.lost.iter().filter_map(|lost| about(*lost)).map(str::to_owned).collect();
+        let mut notes: Vec<String> = self.lost.iter().filter_map(|lost| loss_note(*lost)).map(str::to_owned).collect();
         if more > 0 {
             notes.push(format!("{more} more health findings in the kernel log were not kept"));
         }
@@ -136,7 +136,7 @@ fn processes(kind: Kind, processes: &[(u32, String)]) -> Option<Finding> {
 }
 
 /// Note about missing records.
-fn about(lost: Lost) -> Option<&'static str> {
+fn loss_note(lost: Lost) -> Option<&'static str> {
     match lost {
         Lost::Nothing => None,
         Lost::Overwritten => {

@@ -110,7 +110,7 @@ impl CallerState {
             Some(_) | None => kind(&line.text, is_cut_before),
         };
         if let Some(block) = &mut self.block {
-            let begins = is_cut(&line.text) || title.is_some_and(|kind| !block.swallows(kind, &line.text));
+            let begins = is_cut(&line.text) || title.is_some_and(|kind| !block.includes(kind, &line.text));
             let taken = if begins { Taken::Other } else { block.take(line) };
             match taken {
                 Taken::Part => return [None, None],

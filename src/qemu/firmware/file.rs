@@ -66,7 +66,7 @@ pub(crate) fn identify(path: &Path, vars: Option<&Path>, search: &Search) -> Res
     let files = match vars {
         // `--firmware-vars` supplies the variables.
         Some(_) => Files::Stateless(code),
-        None => Files::Split { vars: beside(path)?, code },
+        None => Files::Split { vars: vars_beside(path)?, code },
     };
     Ok(Firmware::Uefi(Uefi { files, smm: is_built_with_smm(path) }))
 }
@@ -102,7 +102,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Finds the variable template in the directory of the code.
-fn beside(code: &Path) -> Result<Image, FirmwareError> {
+fn vars_beside(code: &Path) -> Result<Image, FirmwareError> {
     let name = code.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let names = names_of_vars(&name);
     let found = names.iter().map(|name| code.with_file_name(name)).find(|path| path.is_file());

@@ -75,7 +75,7 @@ impl Tester<'_> {
                 return Err(NotTested::Interrupted(signal));
             }
             if !attempt.booted {
-                progress(Progress::Output(last(&attempt.console)));
+                progress(Progress::Output(last_lines(&attempt.console)));
             }
             attempts.push(attempt);
         }
@@ -96,7 +96,7 @@ fn run(build: &Build<'_>, verbose: bool, signals: &mut Signals) -> io::Result<(B
     Ok((ended, excerpt(BufReader::new(file))?))
 }
 
-fn last(lines: &[String]) -> &[String] {
+fn last_lines(lines: &[String]) -> &[String] {
     &lines[lines.len().saturating_sub(LINES)..]
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::builtin::Builtin;
 use super::error::ModuleError;
-use super::order::{Order, near};
+use super::order::{Order, similar_names};
 use super::scan;
 use crate::format::modules::name;
 use crate::root::fact::Why;
@@ -64,7 +64,7 @@ fn is_ordered(directory: &Path, name: &str) -> bool {
 
 /// Returns the error for a request that matches no module.
 pub(super) fn not_found(name: &str, kernel: &Kernel, order: &Order<'_>, builtin: &Builtin, why: Why) -> ModuleError {
-    let near = near(name, &order.names());
+    let near = similar_names(name, &order.names());
     ModuleError::Missing {
         name: name.to_owned(),
         why: Box::new(why),

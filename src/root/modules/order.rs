@@ -298,13 +298,13 @@ impl<'a> Order<'a> {
     }
 
     fn missing(&self, wanted: &str, why: &Why) -> ModuleError {
-        let near = self.index.map(|index| near(wanted, &index.names())).unwrap_or_default();
+        let near = self.index.map(|index| similar_names(wanted, &index.names())).unwrap_or_default();
         ModuleError::Missing { name: wanted.to_owned(), why: Box::new(why.clone()), place: String::new(), near }
     }
 }
 
 /// Returns similar names: with an edit distance of up to 2, or containing the wanted name. Limit: 3 names.
-pub(crate) fn near(wanted: &str, names: &[&str]) -> Vec<String> {
+pub(crate) fn similar_names(wanted: &str, names: &[&str]) -> Vec<String> {
     let mut close: Vec<(usize, &str)> = names
         .iter()
         .filter(|name| name.len().abs_diff(wanted.len()) <= 2 || (wanted.len() > 3 && name.contains(wanted)))
@@ -336,7 +336,7 @@ fn distance(one: &str, other: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, Need, Order, distance, near};
+    use super::{Found, Need, Order, distance, similar_names};
     use crate::format::modules::modinfo::Modinfo;
     use crate::root::fact::Why;
     use crate::root::modules::builtin::Builtin;
@@ -455,9 +455,9 @@ mod tests {
     #[test]
     fn similar_names_are_found() {
         let names = ["iTCO_wdt", "i6300esb", "virtio_console", "xfs"];
-        assert_eq!(near("iTCO_wdg", &names), ["iTCO_wdt"]);
-        assert_eq!(near("console", &names), ["virtio_console"]);
-        assert!(near("zzz", &names).is_empty());
+        assert_eq!(similar_names("iTCO_wdg", &names), ["iTCO_wdt"]);
+        assert_eq!(similar_names("console", &names), ["virtio_console"]);
+        assert!(similar_names("zzz", &names).is_empty());
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 

@@ -54,8 +54,8 @@ pub(super) fn entries(image: &[u8]) -> Vec<Entry> {
         .find_iter(image)
         .map_while(|found| effort.spend(1).map(|()| found.start()))
         .find_map(|digits| {
-            let tokens = Tokens::around(image, digits, &effort)?;
-            let names = Names::before(image, &tokens, &effort)?;
+            let tokens = Tokens::at_digits(image, digits, &effort)?;
+            let names = Names::find_before(image, &tokens, &effort)?;
             names.read(image, &tokens)
         })
         .unwrap_or_default()
@@ -86,7 +86,7 @@ struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     /// Returns the token table whose digits are at `digits`, if the token index matches.
-    fn around(image: &'a [u8], digits: usize, effort: &Effort) -> Option<Self> {
+    fn at_digits(image: &'a [u8], digits: usize, effort: &Effort) -> Option<Self> {
         effort.spend(TABLE_BYTES / 8)?;
         let before = image.get(digits.saturating_sub(TABLE_BYTES)..digits)?;
         let mut ends = before.iter().enumerate().rev().filter(|(_, byte)| **byte == 0).map(|(at, _)| at + 1);
@@ -135,17 +135,17 @@ struct Names {
 
 impl Names {
     /// Finds the names before a token table, with or without `kallsyms_seqs_of_names` between them.
-    fn before(image: &[u8], tokens: &Tokens<'_>, effort: &Effort) -> Option<Self> {
+    fn find_before(image: &[u8], tokens: &Tokens<'_>, effort: &Effort) -> Option<Self> {
         (0..=MOST * SEQUENCE / 8).map_while(|step| effort.spend(1).map(|()| step)).find_map(|step| {
             let (marks_at, marks) = marks(image, tokens.start.checked_sub(8 * step)?, longest(step), effort)?;
-            let names = Self::below(image, marks_at, &marks, effort)?;
+            let names = Self::find_with_markers(image, marks_at, &marks, effort)?;
             let sequences = (SEQUENCE * names.count).next_multiple_of(8);
             (step == 0 || sequences == 8 * step).then_some(names)
         })
     }
 
     /// Finds the names that match these markers.
-    fn below(image: &[u8], marks_at: usize, marks: &[u32], effort: &Effort) -> Option<Self> {
+    fn find_with_markers(image: &[u8], marks_at: usize, marks: &[u32], effort: &Effort) -> Option<Self> {
         let last = usize::try_from(*marks.last()?).ok()?;
         // Layout from the count: eight bytes, the names up to the last marker, the names after it, padding.
         let latest = marks_at.checked_sub(last)?.checked_sub(8)?;
@@ -156,12 +156,12 @@ impl Names {
             let count = usize::try_from(word(image, count_at)?).ok()?;
             let fits = count <= most && count + PER_MARK > most && count <= MOST && word(image, count_at + 4)? == 0;
             let names = Self { count_at, count, start: count_at + 8, end: marks_at };
-            (fits && names.agree(image, marks, effort)).then_some(names)
+            (fits && names.match_markers(image, marks, effort)).then_some(names)
         })
     }
 
     /// Returns true if every 256th name is at the offset in its marker.
-    fn agree(&self, image: &[u8], marks: &[u32], effort: &Effort) -> bool {
+    fn match_markers(&self, image: &[u8], marks: &[u32], effort: &Effort) -> bool {
         let mut at = self.start;
         for number in 0..self.count {
             if effort.spend(1).is_none() {
