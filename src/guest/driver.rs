@@ -111,10 +111,7 @@ pub fn run(spec: &RunSpec, options: RunOptions<'_>, listener: &mut dyn Listener)
 /// Prepares everything that precedes QEMU's start: kernel, accelerator, channel, initrd in memory, machine.
 pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, Box<Unprepared>> {
     let mut inputs = Inputs::named(spec);
-    let spec = match fetch_root(spec, listener) {
-        Ok(spec) => spec,
-        Err(error) => return Err(Box::new(Unprepared { error, inputs })),
-    };
+    let spec = fetch_root(spec, listener).map_err(|error| Box::new(Unprepared { error, inputs: inputs.clone() }))?;
     let spec = spec.as_ref();
     let root = match Root::new(&spec.initrd.root) {
         Ok(root) => root,

@@ -27,7 +27,7 @@ const LIMIT: u64 = 1 << 20;
 const HEAD: &str = "# Packages of the kernels in the manifest beside this file, written by `bootling test`.\n\
                     # `bootling test --update-lock` selects the newest ones.\n";
 
-/// How a lock is used.
+/// Permitted changes of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockMode {
     /// Missing entries are added.

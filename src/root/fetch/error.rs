@@ -41,7 +41,7 @@ pub enum FetchError {
         package: String,
         /// The requested version.
         version: String,
-        /// What the package sources have instead: versions, or packages with versions.
+        /// Versions in the package sources, or packages with versions.
         found: Vec<String>,
     },
     /// A package has another content than the one that was recorded.
