@@ -147,12 +147,14 @@ pub mod watch;
 // Guests.
 pub use guest::autoload::record::{LoadedModule, Requester as ModuleRequester};
 pub use guest::disk_report::BootReport;
+pub use guest::files::report::ShareReport;
 pub use guest::report::{NotRun, QemuReport, Recorded, RecordedResult, RunReport, Times as RunTimes};
 pub use guest::verdict::Outcome;
 pub use guest::{
     Builder, Command, Cwd, Limits, Listener, Output, Prepared, RunOptions, RunResult, RunSpec, Silent, Streams,
     TimeLimit, Vm, VmError, Warm, prepare, run,
 };
+pub use qemu::device::files::{FilesRequest, RootRequest, ShareRequest, Support as FilesSupport};
 pub use qemu::spec::{Accel, BootSpec, FirmwareRef};
 
 // Initrds.

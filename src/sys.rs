@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::os::unix::thread::JoinHandleExt;
 use std::process::{Child, Command};
@@ -95,6 +95,18 @@ pub(crate) fn is_locked(file: &File, byte: i64) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     Ok(lock.l_type != libc::F_UNLCK as i16)
+}
+
+/// Returns the state of the file system that contains an open file (`fstatvfs(3)`).
+pub(crate) fn file_system_status(file: impl AsFd) -> io::Result<libc::statvfs64> {
+    // SAFETY: all fields of a statvfs are integers, and the kernel writes at most a whole one.
+    unsafe {
+        let mut status: libc::statvfs64 = std::mem::zeroed();
+        match libc::fstatvfs64(file.as_fd().as_raw_fd(), &raw mut status) {
+            0 => Ok(status),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 /// Maps `memory` into the virtual machine as its RAM, from guest physical address 0 on.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use bootling::arch::Arch;
@@ -10,6 +11,7 @@ use bootling::guest::{Limits, TimeLimit};
 use bootling::{
     format::amount,
     qemu::device::disk::DiskRequest,
+    qemu::device::files::{FilesRequest, RootRequest, ShareRequest, Support},
     qemu::device::net::{NetRequest, Publish},
     qemu::spec::{Accel, BootSpec, ConsoleTo, FirmwareRef},
 };
@@ -78,6 +80,16 @@ pub(crate) struct BootArgs {
     /// chooses a free port, which is printed. Implies --net user. May be repeated.
     #[arg(long, value_name = "[ADDRESS:]HOST:GUEST[/udp]")]
     pub publish: Vec<Publish>,
+    /// Use DIR as the guest's root directory, copy-on-write: COMMAND and everything it needs come from there, and nothing is
+    /// written back. `host` is the host's own root. /proc, /sys, /dev and /run are the guest's. The current directory is the
+    /// host's, if DIR has it.
+    #[arg(long, value_name = "DIR|host", value_parser = OsStringValueParser::new().try_map(|typed| RootRequest::parse(&typed)), conflicts_with = "ready_made")]
+    pub root: Option<RootRequest>,
+    /// Share a directory of the host with the guest, at the same path or at GUESTPATH: read-only, or with `rw` so that the
+    /// guest's changes are made on the host, by the user who runs bootling. Symbolic links and `..` do not lead out of
+    /// DIR. May be repeated.
+    #[arg(long, value_name = "DIR[=GUESTPATH][:ro|:rw]", value_parser = OsStringValueParser::new().try_map(|typed| ShareRequest::parse(&typed)), conflicts_with = "ready_made")]
+    pub share: Vec<ShareRequest>,
     /// Append to the kernel's command line. May be repeated.
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Vec<OsString>,
@@ -138,6 +150,7 @@ impl MachineArgs {
             qemu_args: self.qemu_arg.clone(),
             disks: Vec::new(),
             net: None,
+            files: FilesRequest::default(),
             console: ConsoleTo::Tail,
             tty: false,
             preflight: true,
@@ -160,6 +173,7 @@ impl BootArgs {
             fast_boot: self.fast_boot,
             disks: self.disk.clone(),
             net: NetRequest::with_ports(self.net.clone(), &self.publish),
+            files: FilesRequest { shares: self.share.clone(), root: self.root.clone(), support: Support::Nothing },
             console: match &self.console {
                 None => ConsoleTo::Tail,
                 Some(path) if path.as_os_str() == "-" => ConsoleTo::Stderr,

@@ -27,7 +27,7 @@ const OUTPUT: usize = 64 << 20;
 /// Options of a guest. See [`Vm`] for its use, and for the environment variables that are read.
 #[derive(Debug, Clone)]
 pub struct Builder {
-    spec: RunSpec,
+    pub(super) spec: RunSpec,
     env: Vec<(OsString, OsString)>,
     limits: Limits,
     console: Option<PathBuf>,
@@ -336,6 +336,8 @@ impl Builder {
         initrd.modules.extend_from_slice(&command.modules);
         initrd.run = command.what.clone();
         initrd.autoload = command.autoload.unwrap_or(initrd.autoload);
+        spec.boot.files.shares.extend_from_slice(&command.shares);
+        spec.boot.files.root = command.root.clone().or(spec.boot.files.root);
         spec.health.fail_on.extend_from_slice(&command.fail_on);
         spec.health.allow.extend_from_slice(&command.health_allow);
         spec.user = command.user.clone().or(spec.user);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::TimeLimit;
 use super::health::Kind;
 use crate::{
+    qemu::device::files::{FilesRequest, RootRequest, ShareRequest, Support},
     root::request::{Copy, ModuleRequest},
     root::spec::RunWhat,
 };
@@ -30,6 +31,8 @@ pub struct Command {
     pub(crate) autoload: Option<bool>,
     pub(crate) user: Option<String>,
     pub(crate) hostname: Option<String>,
+    pub(crate) shares: Vec<ShareRequest>,
+    pub(crate) root: Option<RootRequest>,
 }
 
 impl Command {
@@ -61,6 +64,8 @@ impl Command {
             autoload: None,
             user: None,
             hostname: None,
+            shares: Vec::new(),
+            root: None,
         }
     }
 
@@ -119,6 +124,27 @@ impl Command {
     pub fn hostname(mut self, name: impl Into<String>) -> Self {
         self.hostname = Some(name.into());
         self
+    }
+
+    /// Shares a directory of the host, in addition to the [`Builder`](super::Builder)'s. A [`Vm`](super::Vm) must have been started for
+    /// it ([`Builder::host_files`](super::Builder::host_files)).
+    #[must_use]
+    pub fn share(mut self, share: ShareRequest) -> Self {
+        self.shares.push(share);
+        self
+    }
+
+    /// Root directory of the command, instead of the [`Builder`](super::Builder)'s: see [`Builder::root`](super::Builder::root).
+    #[must_use]
+    pub fn root(mut self, root: RootRequest) -> Self {
+        self.root = Some(root);
+        self
+    }
+
+    /// Returns what its machine needs for directories of the host.
+    pub(crate) fn needs_files(&self) -> Support {
+        let (shares, root) = (self.shares.clone(), self.root.clone());
+        FilesRequest { shares, root, support: Support::Nothing }.needs()
     }
 
     /// Whether modules are loaded on demand, instead of [`Builder::autoload`](super::Builder::autoload).

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use super::{Cwd, Listener, RunSpec, VmError, user};
+use super::{Cwd, Listener, RunSpec, VmError, files, user};
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
 use crate::initrd::build::Plan;
@@ -184,14 +184,22 @@ pub(super) fn apply_run_options(
         user::set_hosts(&mut composition.facts, HOSTNAME, hostname);
     }
     composition.job.tty = spec.boot.tty || (spec.print_only && spec.initrd.run == RunWhat::Shell);
-    composition.job.cwd = working_directory(&spec.cwd, root, &composition.facts);
+    let shares = files::shares::find(&spec.boot.files)?;
+    composition.job.cwd = match files::image::working_directory(&spec.cwd, &spec.boot.files, &shares) {
+        Some(directory) => Some(directory),
+        None => working_directory(&spec.cwd, root, &composition.facts),
+    };
+    composition.job.has_root = spec.boot.files.root.is_some();
+    let mounts = shares.into_iter().filter_map(|share| Some((share.guest?, share.writable)));
+    composition.job.shares = mounts.collect();
     if spec.boot.tty
         && let Some(term) = &spec.term
     {
         composition.job.env.push(("TERM".into(), term.clone()));
     }
     if let Some(typed) = &spec.user {
-        user::apply(&mut composition.job, &composition.facts, typed)?;
+        let users = spec.boot.files.root.as_ref().map(files::image::users).transpose()?;
+        user::apply(&mut composition.job, users.as_deref().unwrap_or(&composition.facts), typed)?;
     }
     set_environment(&mut composition.job, &spec.env)?;
     for note in &composition.notes {

@@ -8,6 +8,9 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::autoload::ModuleSource;
 use super::evidence::Evidence;
+use super::files::report::ShareReport;
+use super::files::server::FileServer;
+use super::files::shares;
 use super::hang::{HangInput, Recording};
 use super::health::Rules;
 use super::launch::Guest;
@@ -19,6 +22,7 @@ use super::session::{
 use super::transcript::{KernelTraits, Transcript};
 use super::{RunSpec, VmError, limits};
 use crate::process::signals::Signals;
+use crate::qemu::device::files::FilesRequest;
 use crate::qemu::machine::Machine;
 use crate::qemu::machine_type::Transport;
 use crate::qemu::spec::ConsoleTo;
@@ -40,6 +44,7 @@ pub(crate) struct Conversation<'a> {
     has_qemu_arguments: bool,
     kernel: KernelTraits,
     modules: Option<ModuleSource>,
+    files: FilesRequest,
     /// Standard output and standard error that the last session captured.
     captured: [Captured; 2],
 }
@@ -78,6 +83,7 @@ impl<'a> Conversation<'a> {
             has_qemu_arguments,
             kernel,
             modules,
+            files: spec.boot.files.clone(),
             captured,
         };
         Ok((conversation, evidence))
@@ -105,7 +111,17 @@ impl<'a> Conversation<'a> {
             // The kernel of a restored guest is silent unless something happens.
             kernel.writes_console.get_or_insert(true);
         }
-        let transcript = self.session(guest, machine, opening).map_err(VmError::io("talk to", "the guest"))?;
+        let shares = if opening == Opening::Base { Vec::new() } else { shares::find(&self.files)? };
+        let server = match &guest.files {
+            Some(stream) if !shares.is_empty() => Some(FileServer::start(stream, &shares)),
+            Some(_) | None => None,
+        };
+        let server = server.transpose().map_err(VmError::io("start", "the file server"))?;
+        let mut transcript = self.session(guest, machine, opening).map_err(VmError::io("talk to", "the guest"))?;
+        if let Some(note) = server.and_then(FileServer::finish) {
+            transcript.add_note(note);
+        }
+        transcript.shares = shares.iter().map(ShareReport::new).collect();
         Ok(Transcript { kernel, ..transcript })
     }
 

@@ -29,12 +29,11 @@ use super::snapshot::{Age, NotWarm, ReadyGuest, Warm};
 use super::template::{Restore, Start, Template};
 use super::transcript::{Event, KernelTraits, Limit, Transcript};
 use super::verdict::{Outcome, judge_with};
-use super::{Inputs, Listener, RunSpec, VmError};
+use super::{Inputs, Listener, RunSpec, VmError, files};
 use crate::cache::{Cache, Key};
 use crate::process::signals::Signals;
 use crate::qemu::argv::{Chardevs, Connections, Payload, argv, shell_line};
-use crate::qemu::machine::Machine;
-use crate::qemu::machine_type::Transport;
+use crate::qemu::{machine::Machine, machine_type::Transport};
 use crate::root::directory::Root;
 
 /// A guest that is ready to start.
@@ -123,6 +122,7 @@ pub fn prepare(spec: &RunSpec, listener: &mut dyn Listener) -> Result<Prepared, 
     let prepared = (|| {
         // Report an invalid pattern before anything slow.
         spec.health.rules()?;
+        files::shares::find(&spec.boot.files)?;
         let cache = spec.open_cache()?;
         let mut attempt = |root: &Root, listener: &mut dyn Listener| {
             let template = Arc::new(Template::find(root, spec, &cache, &mut inputs, listener)?);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::devices::error::DeviceError;
 use super::disk::DiskError;
+use super::files::shares::FilesError;
 use super::health::HealthError;
 use super::verdict::Outcome;
 use crate::arch::Arch;
@@ -96,6 +97,9 @@ pub enum VmError {
     /// A disk or network interface that the machine cannot have.
     #[error(transparent)]
     Device(Box<DeviceError>),
+    /// Directories of the host that the guest cannot have.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// An operating system error.
     #[error("failed to {action} {object}")]
     Io {
@@ -255,6 +259,7 @@ impl VmError {
             Self::Gone(_) => Some("`Vm::restart` starts it again"),
             Self::Disk(error) => error.advice(),
             Self::Device(error) => error.advice(),
+            Self::Files(error) => error.advice(),
             Self::Userland(UserlandError::WrongArch { .. }) => Some(
                 "use --sysroot debian: (or debian:PACKAGE,...), or a directory with a root of the guest's architecture",
             ),

@@ -6,10 +6,12 @@ use super::compose::{
     self, BuildContext, Composition, Drivers, HOSTNAME, Made, add_modules, apply_run_options, plan, whole,
 };
 use super::devices::{GuestDevices, add_name_server};
-use super::{Listener, RunSpec, VmError, ready_made};
+use super::files::shares::FilesError;
+use super::{Listener, RunSpec, VmError, files, ready_made};
 use crate::initrd::build::Plan;
 use crate::initrd::check::{CheckedPlan, Purpose};
 use crate::initrd::memfd;
+use crate::qemu::device::files::Support;
 use crate::qemu::machine_type::Transport;
 use crate::root::request::ModuleRequest;
 use crate::root::spec::InitrdSpec;
@@ -22,13 +24,21 @@ pub(super) fn make(
     listener: &mut dyn Listener,
 ) -> Result<Made, VmError> {
     let transport = if spec.print_only { Transport::None } else { transport };
+    let option = spec.ready_made.as_ref().map(|_| "--initrd").or(spec.print_only.then_some("--print-command"));
+    if let Some(option) = option.filter(|_| spec.boot.files.needs() != Support::Nothing) {
+        return Err(FilesError::NoServer(option).into());
+    }
     if let Some(path) = &spec.ready_made {
         return ready_made::make(path, spec, context, transport, listener);
     }
     // The modules of the base come first, as in a base.
     let modules = [&spec.base_modules[..], &spec.initrd.modules].concat();
     let all = InitrdSpec { modules, ..spec.initrd.clone() };
-    let mut composition = whole(context, &all, Drivers::of(transport))?;
+    let drivers = Drivers::of(transport);
+    let mut composition = match &spec.boot.files.root {
+        None => whole(context, &all, drivers)?,
+        Some(root) => files::image::whole(context, &all, drivers, root)?,
+    };
     GuestDevices::of(&spec.boot).add_to_boot(&mut composition, context)?;
     add_name_server(&mut composition, &spec.boot);
     apply_run_options(&mut composition, context.root, spec, listener)?;

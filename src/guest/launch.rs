@@ -38,6 +38,8 @@ pub(crate) struct Guest {
     pub(crate) keys: File,
     /// Control channel.
     pub(crate) channel: UnixStream,
+    /// Connection of the file server, if the machine has a port for it.
+    pub(crate) files: Option<UnixStream>,
     /// QMP monitor.
     pub(crate) qmp: qmp::Client,
     /// IDs of the QMP commands that restore or resume the guest.
@@ -148,6 +150,10 @@ impl Guest {
         let _ = fcntl_setpipe_size(&console, PIPE_BYTES);
         let (channel, channel_end) = UnixStream::pair()?;
         let (monitor, monitor_end) = UnixStream::pair()?;
+        let files = machine.devices.files.then(UnixStream::pair).transpose()?;
+        if let Some((ours, _)) = &files {
+            ours.set_nonblocking(true)?;
+        }
         for ours in [console.as_fd(), keys.as_fd(), channel.as_fd(), monitor.as_fd()] {
             // Only bootling's ends: the flags of the other ends are QEMU's.
             fcntl_setfl(ours, fcntl_getfl(ours)? | OFlags::NONBLOCK)?;
@@ -158,12 +164,17 @@ impl Guest {
             payload: payload.map(Artifact::name),
             flash: flash.as_ref().map(fd_path),
             disks: disks.iter().map(fd_path).collect(),
-            chardevs: Chardevs::Inherited { channel: channel_end.as_raw_fd(), monitor: monitor_end.as_raw_fd() },
+            chardevs: Chardevs::Inherited {
+                channel: channel_end.as_raw_fd(),
+                files: files.as_ref().map(|(_, end)| end.as_raw_fd()),
+                monitor: monitor_end.as_raw_fd(),
+            },
         };
         let words = argv(machine, &connections);
         let mut command = Command::new(&machine.qemu.path);
         command.args(words.iter().skip(1)).stdin(keys_end).stdout(console_end).stderr(Stdio::piped());
         let mut keep = vec![channel_end.as_fd(), monitor_end.as_fd()];
+        keep.extend(files.as_ref().map(|(_, end)| end.as_fd()));
         keep.extend(payload.parts().filter_map(Artifact::fd));
         keep.extend(flash.as_ref().map(OwnedFd::as_fd));
         keep.extend(disks.iter().map(OwnedFd::as_fd));
@@ -186,6 +197,7 @@ impl Guest {
             console: console.into(),
             keys: keys.into(),
             channel,
+            files: files.map(|(ours, _)| ours),
             qmp: qmp::Client::new(monitor),
             start_commands: Vec::new(),
             stderr,

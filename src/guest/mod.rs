@@ -17,6 +17,7 @@ pub(crate) mod driver;
 pub(crate) mod error;
 pub mod evidence;
 pub mod expect;
+pub mod files;
 pub(crate) mod guest_files;
 pub(crate) mod hang;
 pub mod health;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::conversation::Conversation;
 use super::devices::host::port_notes;
 use super::driver::{command, not_restored};
+use super::files::shares::FilesError;
 use super::guest_files::GuestFiles;
 use super::health::Rules;
 use super::listener::Notes;
@@ -23,6 +24,7 @@ use super::{Builder, Command, Inputs, Listener, Output, RunOptions, RunSpec, VmE
 use crate::cache::Key;
 use crate::initrd::check::CheckedPlan;
 use crate::process::signals::Signals;
+use crate::qemu::device::files::Support;
 use crate::root::directory::Root;
 use crate::root::spec::RunWhat;
 
@@ -40,6 +42,8 @@ pub(super) struct PersistentGuest {
     state: State,
     notes: Notes,
     rules: Rules,
+    /// Support of its machine for directories of the host.
+    support: Support,
     /// Files that are in the guest, if they are not sent again.
     files: Option<GuestFiles>,
 }
@@ -83,8 +87,9 @@ impl PersistentGuest {
         notes.0.extend(port_notes(&spec.boot, &base.machine.devices));
         let origin = if builder.is_cold() { Origin::Boot } else { Origin::Snapshot };
         let state = State::Exited("it was not started".to_owned());
+        let support = spec.boot.files.needs();
         let files = builder.brings_once().then(GuestFiles::default);
-        let mut guest = Self { builder, console, template, base, key, state, notes, rules, files };
+        let mut guest = Self { builder, console, template, base, key, state, notes, rules, support, files };
         let mut conversation = guest.conversation(&spec, &nothing, None)?;
         guest.state = guest.ready(origin, &payload, &mut conversation)?;
         Ok(guest)
@@ -113,6 +118,9 @@ impl PersistentGuest {
         };
         let spec = self.builder.spec(wanted, is_new)?;
         let spec = fetch_root(&spec, &mut self.notes)?;
+        if spec.boot.files.needs() > self.support {
+            return Err(FilesError::NotPrepared.into());
+        }
         let root = Root::new(&spec.initrd.root)?;
         // Modules may have been built since the last command.
         self.template.tables = Arc::default();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::RunResult;
 use super::autoload::record::LoadedModule;
 use super::devices::report::{DiskReport, NetReport};
+use super::files::report::ShareReport;
 use super::hang::Hang;
 use super::health::Finding;
 use super::transcript::{Event, Transcript};
@@ -74,6 +75,9 @@ pub struct RunReport {
     /// Network interface (`--net`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub net: Option<NetReport>,
+    /// Directories of the host (`--share`, `--root`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<ShareReport>,
     /// QEMU.
     pub qemu: QemuReport,
     /// Health findings in the kernel log since the kernel started, or since the command was started in a restored
@@ -209,6 +213,7 @@ impl RunReport {
             channel: machine.transport.name().to_owned(),
             disks: DiskReport::of(&machine.devices),
             net: NetReport::of(&machine.devices),
+            shares: transcript.shares.clone(),
             qemu: QemuReport::new(machine, command),
             health: transcript.health.clone(),
             modules: transcript.modules.clone(),

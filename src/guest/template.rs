@@ -13,6 +13,7 @@ use super::compose::{self, BuildContext, Drivers, Made};
 use super::devices::host::port_notes;
 use super::devices::{GuestDevices, add_name_server};
 use super::disk::Disk;
+use super::files::shares::FilesError;
 use super::hang::HangInput;
 use super::initrd;
 use super::packages::fetch_kernel;
@@ -22,11 +23,12 @@ use super::snapshot::base::no_snapshots;
 use super::snapshot::fit::unfit;
 use super::snapshot::{self, Base, KernelFile, Warm};
 use super::transcript::KernelTraits;
-use super::{Inputs, Listener, RunSpec, VmError};
+use super::{Inputs, Listener, RunSpec, VmError, files};
 use crate::cache::{Cache, Key};
 use crate::initrd::archive;
 use crate::initrd::check::CheckedPlan;
 use crate::initrd::pid1;
+use crate::qemu::device::files::Support;
 use crate::qemu::machine::{Machine, MachineError};
 use crate::qemu::machine_type::MachineType;
 use crate::qemu::machine_type::Transport;
@@ -108,6 +110,9 @@ impl Template {
             listener.note(&format!("nothing is kept for later runs: {}", no_snapshots(&error)));
         }
         preflight::check(&kernel, spec, &Requests::of_machine(spec, transport), listener)?;
+        if spec.boot.files.needs() != Support::Nothing && transport == Transport::Com2 {
+            return Err(FilesError::NoPort.into());
+        }
         let (kernel, tables) = (Arc::new(kernel), Arc::new(tables));
         Ok(Self { kernel, image, kind, platform, tables, transport, cache, bases: Bases::default() })
     }
@@ -160,6 +165,7 @@ impl Template {
 
     /// Checks that the kernel has the options that the command of `spec` needs.
     pub(super) fn check_command(&self, spec: &RunSpec, listener: &mut dyn Listener) -> Result<(), VmError> {
+        files::shares::find(&spec.boot.files)?;
         preflight::check(&self.kernel, spec, &Requests::of_command(spec), listener)
     }
 
@@ -222,7 +228,11 @@ impl Template {
         spec: &RunSpec,
         listener: &mut dyn Listener,
     ) -> Result<CheckedPlan, VmError> {
-        let mut command = compose::command(self.context(root), &spec.initrd)?;
+        let context = self.context(root);
+        let mut command = match &spec.boot.files.root {
+            None => compose::command(context, &spec.initrd)?,
+            Some(request) => files::image::whole(context, &spec.initrd, Drivers::NONE, request)?,
+        };
         GuestDevices::of(&spec.boot).add_to_command(&mut command);
         add_name_server(&mut command, &spec.boot);
         compose::apply_run_options(&mut command, root, spec, listener)?;

@@ -7,11 +7,14 @@ use super::hang::Hang;
 use super::health::Finding;
 use super::screen::ScreenContent;
 use crate::format::protocol::frame::{Ended, Failure, Usage};
+use crate::guest::files::report::ShareReport;
 use crate::qemu::qmp;
 
 /// Complete record of a boot.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Transcript {
+    /// Directories of the host that the command saw.
+    pub shares: Vec<ShareReport>,
     /// Events in order.
     pub(crate) events: Vec<Event>,
     /// Last console lines, without control characters.
@@ -256,6 +259,12 @@ impl Transcript {
             | Event::OutputClosed
             | Event::OutputFailed(_) => None,
         })
+    }
+
+    /// Adds a note before the event that ended the session: callers expect that to be the last one.
+    pub(crate) fn add_note(&mut self, note: String) {
+        let end = self.events.len().saturating_sub(1);
+        self.events.insert(end, Event::Note(note));
     }
 
     /// Returns true if the guest showed any activity.

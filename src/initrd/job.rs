@@ -15,6 +15,7 @@ use crate::root::modules::Need;
 
 /// Job for pid 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent record of the file")]
 pub(crate) struct Job {
     /// Command and its arguments. Empty: an interactive shell.
     pub(crate) args: Vec<OsString>,
@@ -44,6 +45,10 @@ pub(crate) struct Job {
     pub(crate) user: Option<Credentials>,
     /// True if the host provides the modules that the kernel requests while the command runs.
     pub(crate) autoload: bool,
+    /// True if a directory of the host is the command's root.
+    pub(crate) has_root: bool,
+    /// Mount points of directories of the host, in order, and whether the guest may write.
+    pub(crate) shares: Vec<(PathBuf, bool)>,
 }
 
 impl Job {
@@ -135,6 +140,13 @@ impl Job {
         }
         if self.autoload {
             put(&mut file, Tag::Autoload, "autoload", b"")?;
+        }
+        if self.has_root {
+            put(&mut file, Tag::Root, "root", b"")?;
+        }
+        for (path, writable) in &self.shares {
+            let mode: &[u8] = if *writable { b"w" } else { b"r" };
+            put(&mut file, Tag::Share, "share", &[mode, word("share", path.as_os_str())?].concat())?;
         }
         Ok(file)
     }
@@ -235,6 +247,8 @@ mod tests {
             verbose: true,
             user: Some(Credentials { uid: 7, groups: vec![8, 9] }),
             autoload: true,
+            has_root: true,
+            shares: vec![("/d".into(), true)],
         };
         let golden = b"bootling job 1\n\
             a\x02\0\0\0sha\0\0\0\0\
@@ -252,7 +266,9 @@ mod tests {
             w\x04\0\0\x004096\
             v\0\0\0\0\
             u\x05\0\0\x007 8 9\
-            k\0\0\0\0";
+            k\0\0\0\0\
+            R\0\0\0\0\
+            S\x03\0\0\0w/d";
         assert_eq!(job.encode().expect("a job").escape_ascii().to_string(), golden.escape_ascii().to_string());
         assert_eq!(Job::default().encode().expect("a job"), MAGIC);
     }

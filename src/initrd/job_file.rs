@@ -60,6 +60,11 @@ impl Job {
                 self.user = Some(Credentials { uid: *uid, groups: groups.to_vec() });
             }
             Tag::Autoload => self.autoload = true,
+            Tag::Root => self.has_root = true,
+            Tag::Share => {
+                let (mode, path) = value.split_first().ok_or_else(|| broken("share", "empty"))?;
+                self.shares.push((PathBuf::from(OsStr::from_bytes(path)), *mode == b'w'));
+            }
         }
         Ok(())
     }
@@ -121,6 +126,8 @@ mod tests {
             verbose: true,
             user: Some(Credentials { uid: 7, groups: vec![8, 9] }),
             autoload: true,
+            has_root: true,
+            shares: vec![("/d".into(), true)],
         };
         let bytes = job.encode().expect("encodes");
         assert_eq!(Job::decode(&bytes).expect("decodes"), job);

@@ -10,6 +10,7 @@ use super::firmware::{Files, Firmware, Image};
 use super::machine::{Display, Machine};
 use super::machine_type::MachineType;
 use super::machine_type::Transport;
+use crate::format::protocol::files;
 use crate::format::protocol::job::PORT_NAME;
 
 /// Boot payload of a machine, as file names or open files.
@@ -127,6 +128,8 @@ pub(crate) enum Chardevs {
     Inherited {
         /// Control channel.
         channel: RawFd,
+        /// Port for directories of the host, if the machine has it.
+        files: Option<RawFd>,
         /// Monitor.
         monitor: RawFd,
     },
@@ -162,10 +165,10 @@ pub(crate) fn argv(machine: &Machine, connections: &Connections) -> Vec<OsString
     }
     line.firmware(machine, connections.flash.as_deref());
     match connections.chardevs {
-        Chardevs::Inherited { channel, monitor } => {
+        Chardevs::Inherited { channel, files, monitor } => {
             line.option("-chardev", "stdio,id=console,signal=off");
             line.option("-serial", "chardev:console");
-            line.channel(machine, channel);
+            line.channel(machine, channel, files);
             line.option("-chardev", format!("socket,id=monitor,fd={monitor}"));
             line.option("-mon", "chardev=monitor,mode=control");
         }
@@ -299,7 +302,7 @@ impl Line {
         self.option("-drive", value);
     }
 
-    fn channel(&mut self, machine: &Machine, fd: RawFd) {
+    fn channel(&mut self, machine: &Machine, fd: RawFd, files: Option<RawFd>) {
         let controller = match machine.transport {
             Transport::None => return,
             Transport::Com2 => {
@@ -314,9 +317,15 @@ impl Line {
                 "virtio-serial-device"
             }
         };
-        self.option("-device", format!("{controller},id=ports,max_ports=2"));
+        // Port 0 is reserved for consoles.
+        let count = if files.is_some() { 3 } else { 2 };
+        self.option("-device", format!("{controller},id=ports,max_ports={count}"));
         self.option("-chardev", format!("socket,id=channel,fd={fd}"));
         self.option("-device", format!("virtserialport,bus=ports.0,chardev=channel,name={PORT_NAME}"));
+        if let Some(fd) = files {
+            self.option("-chardev", format!("socket,id=files,fd={fd}"));
+            self.option("-device", format!("virtserialport,bus=ports.0,chardev=files,name={}", files::PORT_NAME));
+        }
     }
 }
 
@@ -426,7 +435,7 @@ mod tests {
         Image { path: path.into(), format }
     }
 
-    const INHERITED: Chardevs = Chardevs::Inherited { channel: 4, monitor: 5 };
+    const INHERITED: Chardevs = Chardevs::Inherited { channel: 4, files: None, monitor: 5 };
 
     #[test]
     fn a_run_over_virtio() {
@@ -453,6 +462,18 @@ mod tests {
             -append 'console=ttyS0 panic=-1 quiet'
             -trace 'ich9*'"]]
         .assert_eq(&pretty(Transport::VirtioPci, INHERITED));
+    }
+
+    #[test]
+    fn directories_of_the_host_have_a_port_of_their_own() {
+        let line = pretty(Transport::VirtioPci, Chardevs::Inherited { channel: 4, files: Some(6), monitor: 5 });
+        expect![[r"
+            -device virtio-serial-pci,id=ports,max_ports=3
+            -chardev socket,id=channel,fd=4
+            -device virtserialport,bus=ports.0,chardev=channel,name=bootling.0
+            -chardev socket,id=files,fd=6
+            -device virtserialport,bus=ports.0,chardev=files,name=bootling.files"]]
+        .assert_eq(&line.lines().skip(12).take(5).collect::<Vec<_>>().join("\n"));
     }
 
     /// Lines that a waiting guest adds.

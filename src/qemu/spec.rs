@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::device::disk::DiskRequest;
+use super::device::files::FilesRequest;
 use super::device::net::NetRequest;
 use crate::arch::Arch;
 
@@ -90,6 +91,8 @@ pub struct BootSpec {
     pub disks: Vec<DiskRequest>,
     /// Network interface (`--net`, `--publish`).
     pub net: Option<NetRequest>,
+    /// Directories of the host (`--share`, `--root`).
+    pub files: FilesRequest,
     /// Destination of the console output.
     pub console: ConsoleTo,
     /// True if the command runs on a separate terminal in the guest.
@@ -115,6 +118,7 @@ impl Default for BootSpec {
             qemu_args: Vec::new(),
             disks: Vec::new(),
             net: None,
+            files: FilesRequest::default(),
             console: ConsoleTo::Tail,
             tty: false,
             preflight: true,

@@ -9,6 +9,7 @@ use super::plan::{Plan, Target};
 use super::schedule::GuestNeeds;
 use crate::arch::Arch;
 use crate::guest::{Builder, RunSpec, Warm};
+use crate::qemu::device::files::FilesRequest;
 use crate::{qemu::spec::BootSpec, root::request::KernelRef, root::spec::InitrdSpec};
 
 /// Default guest memory, MiB.
@@ -36,6 +37,7 @@ pub(crate) fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>)
             append: append.collect(),
             disks: target.disks.clone(),
             net: target.net.clone(),
+            files: FilesRequest { support: target.files, ..FilesRequest::default() },
             ..machine.boot.clone()
         },
         warm,

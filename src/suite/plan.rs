@@ -13,7 +13,7 @@ use super::manifest::{BootWay, Combination, MatrixSpec, Test, TestSpec, nearest}
 use super::report::Shard;
 use crate::arch::Arch;
 use crate::format::measure::hex;
-use crate::qemu::device::{disk::DiskRequest, net::NetRequest};
+use crate::qemu::device::{disk::DiskRequest, files::Support, net::NetRequest};
 
 /// Planned cells and their targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub(crate) struct Target {
     pub(crate) disks: Vec<DiskRequest>,
     /// Network interface.
     pub(crate) net: Option<NetRequest>,
+    /// Support of its machine for directories of the host.
+    pub(crate) files: Support,
 }
 
 /// Cell filter. A cell must match every list that is not empty.
@@ -237,6 +239,7 @@ fn cells(spec: &TestSpec) -> (Vec<Cell>, Vec<Target>) {
                     busybox: test.busybox,
                     disks: test.disks.clone(),
                     net: test.network(),
+                    files: test.command.needs_files(),
                 };
                 let target = *indexes.entry(target).or_insert_with_key(|target| {
                     targets.push(target.clone());

@@ -105,6 +105,8 @@ impl Arguments {
         self.option("--publish", test.publish.iter().map(ToString::to_string));
         self.option("--user", &command.user);
         self.option("--hostname", &command.hostname);
+        self.option("--root", command.root.as_ref().map(ToString::to_string));
+        self.option("--share", command.shares.iter().map(ToString::to_string));
         self.option("--timeout", command.timeout.map(|limit| format!("{}ms", limit.as_millis())));
         self.option("--idle-timeout", command.idle.map(|limit| format!("{}ms", limit.as_millis())));
         self.option("--hang-report", command.hang_report.word());

@@ -57,6 +57,12 @@ pub enum Tag {
     User,
     /// Empty: the host provides the modules that the kernel requests while the command runs.
     Autoload,
+    /// A directory of the host to mount: `r` or `w`, and its path in the guest. In the order of mounting. The host serves
+    /// it over the port [`super::files::PORT_NAME`].
+    Share,
+    /// Empty: a directory of the host, served before the shares, is the root of the command. A temporary file system receives
+    /// all changes.
+    Root,
 }
 
 impl Tag {
@@ -81,6 +87,8 @@ impl Tag {
             Self::Verbose => b'v',
             Self::User => b'u',
             Self::Autoload => b'k',
+            Self::Share => b'S',
+            Self::Root => b'R',
         }
     }
 
@@ -105,6 +113,8 @@ impl Tag {
             b'v' => Self::Verbose,
             b'u' => Self::User,
             b'k' => Self::Autoload,
+            b'S' => Self::Share,
+            b'R' => Self::Root,
             _ => return None,
         })
     }

@@ -2,10 +2,11 @@
 //!
 //! Compiled into both sides (`stubs/init` includes these files by path), so only `core` is available here.
 
+pub mod files;
 pub mod frame;
 pub mod job;
 pub mod modules;
 pub mod window;
 
 /// Protocol version. Increased with every incompatible change of frames or jobs; both sides refuse other versions.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;

@@ -13,6 +13,7 @@ use super::error::DeviceError;
 use crate::disk::container::unpack::spool_directory;
 use crate::qemu::device::Devices;
 use crate::qemu::device::disk::{Disk, DiskBus, DiskRequest, DiskSource, Writes, identities};
+use crate::qemu::device::files::Support;
 use crate::qemu::device::net::{Backend, Net, NetRequest, Protocol, Publish};
 use crate::qemu::drive::{Format, Image, identify};
 use crate::qemu::machine_type::{MachineType, VirtioBus};
@@ -55,7 +56,8 @@ pub(in crate::guest) fn devices(spec: &BootSpec, machine: &OsStr) -> Result<Devi
         };
         disks.push(Disk { request: request.clone(), serial, format, namespace, bytes, virtio });
     }
-    Ok(Devices { disks, net: net(spec, row, name)? })
+    let files = spec.files.needs() != Support::Nothing;
+    Ok(Devices { disks, net: net(spec, row, name)?, files })
 }
 
 /// Checks the requested network interface.

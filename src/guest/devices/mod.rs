@@ -9,9 +9,11 @@ use std::net::Ipv4Addr;
 use self::error::DeviceError;
 use super::VmError;
 use super::compose::{BuildContext, Composition};
+use super::files::image::image_path;
 use crate::format::archive_path::ArchivePath;
 use crate::initrd::job::ModuleToLoad;
 use crate::qemu::device::disk::{DiskBus, identities};
+use crate::qemu::device::files::Support;
 use crate::qemu::device::net::{Backend, NAME_SERVER, record};
 use crate::qemu::machine_type::{MachineType, VirtioBus};
 use crate::qemu::spec::BootSpec;
@@ -58,6 +60,11 @@ impl GuestDevices {
         if let Some(backend) = spec.net.as_ref().and_then(|net| net.backend.as_ref()) {
             found.need("--net", &[transport, "virtio_net"]);
             found.network = Some(record(backend));
+        }
+        match spec.files.needs() {
+            Support::Nothing => {}
+            Support::Shares => found.need("--share", &["fuse"]),
+            Support::Root => found.need("--root", &["fuse", "overlay"]),
         }
         found
     }
@@ -106,7 +113,7 @@ impl GuestDevices {
 
 /// Adds the name server of a user-mode network, unless the image has one.
 pub(super) fn add_name_server(composition: &mut Composition, spec: &BootSpec) {
-    let path = ArchivePath::new(RESOLV_CONF);
+    let path = if spec.files.root.is_some() { image_path(RESOLV_CONF) } else { ArchivePath::new(RESOLV_CONF) };
     let is_user = matches!(spec.net.as_ref().and_then(|net| net.backend.as_ref()), Some(Backend::User(_)));
     if is_user && composition.facts.iter().all(|fact| fact.path != path) {
         let server: Ipv4Addr = NAME_SERVER;

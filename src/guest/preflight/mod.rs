@@ -18,6 +18,7 @@ use super::transcript::KernelTraits;
 use super::{Listener, RunSpec, VmError};
 use crate::format::compression::Compression;
 use crate::format::modules::name;
+use crate::qemu::device::files::Support;
 use crate::qemu::machine_type::Transport;
 use crate::root::kernel::{Config, Kernel};
 use crate::root::spec::RunWhat;
@@ -50,6 +51,9 @@ impl Requests {
         if spec.boot.net.as_ref().is_some_and(|net| net.backend.is_some()) {
             whens.push(When::Network);
         }
+        let needs = spec.boot.files.needs();
+        whens.extend((needs >= Support::Shares).then_some(When::Shares));
+        whens.extend((needs >= Support::Root).then_some(When::Root));
         Self { whens, has_modules: transport != Transport::Com2 }
     }
 

@@ -44,6 +44,10 @@ pub(crate) enum When {
     Disk(DiskBus),
     /// If the machine has a network interface.
     Network,
+    /// If the guest has directories of the host.
+    Shares,
+    /// If the command's root is a directory of the host.
+    Root,
 }
 
 impl When {
@@ -59,7 +63,9 @@ impl When {
             | Self::Warm
             | Self::Uefi
             | Self::Disk(_)
-            | Self::Network => true,
+            | Self::Network
+            | Self::Shares
+            | Self::Root => true,
         }
     }
 }

@@ -80,7 +80,9 @@ impl Report {
             | When::Warm
             | When::Uefi
             | When::Disk(_)
-            | When::Network => true,
+            | When::Network
+            | When::Shares
+            | When::Root => true,
         };
         let row = |need: Need| {
             let set = config.and_then(|config| need.lack(config, has_modules));

@@ -129,6 +129,20 @@ fn devices() -> Vec<Need> {
             ["SATA_AHCI", "ATA_PIIX"].map(|driver| with(&[driver, "BLK_DEV_SD"], &["BLOCK", "ATA", "ATA_SFF"])).into(),
         ),
         need("--net", When::Network, [net], Fatal, "the kernel has no driver for the network interface"),
+        need(
+            "--share, --root",
+            When::Shares,
+            [with(&["FUSE_FS", "VIRTIO_CONSOLE"], &["BLOCK", "TTY", "VIRTIO_MENU"])],
+            Fatal,
+            "the kernel cannot use directories of the host",
+        ),
+        need(
+            "--root",
+            When::Root,
+            [with(&["OVERLAY_FS", "TMPFS"], &["SHMEM"])],
+            Fatal,
+            "the kernel cannot use a directory of the host as its root",
+        ),
     ]
 }
 

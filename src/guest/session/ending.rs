@@ -75,6 +75,7 @@ impl Session<'_> {
             duration: self.start.elapsed(),
             kernel: KernelTraits::default(),
             modules: self.autoload.finish(),
+            shares: Vec::new(),
         };
         Ok((transcript, self.out.captured(), self.err.captured()))
     }

@@ -74,7 +74,9 @@ fn symbolic(machine: &Machine, kernel: &Path, window_mib: u64) -> Vec<OsString> 
         Payload::Linux { kernel: kernel.as_os_str().to_owned(), initrd: OsString::from("base"), warm: Some(warm) };
     let flash = machine.firmware.writable().map(|_| "flash".into());
     let disks = vec![OsString::from("disk"); machine.devices.disks.len()];
-    argv(machine, &Connections { payload, flash, disks, chardevs: Chardevs::Inherited { channel: -1, monitor: -1 } })
+    let files = machine.devices.files.then_some(-1);
+    let chardevs = Chardevs::Inherited { channel: -1, files, monitor: -1 };
+    argv(machine, &Connections { payload, flash, disks, chardevs })
 }
 
 fn firmware_files(firmware: &Firmware) -> Vec<PathBuf> {

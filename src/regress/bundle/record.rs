@@ -31,7 +31,7 @@ impl Bundle {
             return unsupported("an initrd not built by bootling: give COMMAND or --run LINE");
         }
         if machine.devices != Devices::default() {
-            return unsupported("a run with --disk or --net");
+            return unsupported("a run with --disk, --net, --share or --root: a bundle contains all that it needs");
         }
         let Some((image, initrd)) = prepared.boot_files() else { return unsupported("a run that does not boot") };
         let read = |name| move |source: io::Error| BundleError::Input(name, source);

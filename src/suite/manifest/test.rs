@@ -1,7 +1,7 @@
 //! `[[test]]`: a command, its guest and its expected result.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::program_path;
 use super::table::{Located, Table};
 use crate::guest::Command;
 use crate::guest::health::{Kind, Policy, Rules};
+use crate::qemu::device::files::{RootRequest, ShareRequest};
 use crate::qemu::device::{disk::DiskRequest, net::NetRequest, net::Publish};
 use crate::root::fetch::package::beside;
 use crate::{
@@ -283,6 +284,8 @@ impl Test {
         let sources = if keys.has("sysroot") { Path::new("") } else { folder };
         command.copies.extend(keys.parsed_texts("copy", |text| copy(text, sources)));
         command.modules.extend(modules(keys, "kmod", folder));
+        command.shares.extend(keys.parsed_texts("share", |text| share(text, folder)));
+        set(&mut command.root, keys.parsed("root", |text| root(text, folder)).map(Some));
         command.env.extend(env(keys));
         set(&mut command.stdin, keys.text("stdin").map(String::into_bytes));
         set(&mut command.autoload, keys.flag("autoload").map(Some));
@@ -353,6 +356,20 @@ fn copy(text: &str, folder: &Path) -> Result<Copy, String> {
         return Err("missing source: expected \"SRC\" or \"SRC=/DST\"".to_owned());
     }
     Ok(Copy { source: folder.join(source), destination })
+}
+
+/// Parses `DIR[=GUESTPATH][:ro|:rw]`, as for `--share`.
+fn share(text: &str, folder: &Path) -> Result<ShareRequest, String> {
+    let mut share = ShareRequest::parse(OsStr::new(text))?;
+    share.directory = folder.join(share.directory);
+    Ok(share)
+}
+
+/// Parses a directory or `host`, as for `--root`.
+fn root(text: &str, folder: &Path) -> Result<RootRequest, String> {
+    let mut root = RootRequest::parse(OsStr::new(text))?;
+    root.directory = folder.join(root.directory);
+    Ok(root)
 }
 
 /// Reads `env = { NAME = "VALUE" }`.

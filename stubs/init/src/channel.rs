@@ -84,7 +84,7 @@ impl Channel {
     /// Opens the channel named in the job.
     pub fn open(name: &[u8]) -> Result<Self> {
         let serial = name != b"virtio";
-        let file = if serial { open_serial(name)? } else { open_port()? };
+        let file = if serial { open_serial(name)? } else { open_port(PORT_NAME.as_bytes())? };
         Ok(Self { file, serial, outgoing: Buffer::new()?, incoming: Buffer::new()? })
     }
 
@@ -252,14 +252,14 @@ fn open_serial(name: &[u8]) -> Result<Fd> {
     Ok(file)
 }
 
-/// Opens the virtio-serial port named [`PORT_NAME`]. The driver receives port names from the host after it was loaded,
+/// Opens the virtio-serial port of this name. The driver receives port names from the host after it was loaded,
 /// so both appear with a delay.
-fn open_port() -> Result<Fd> {
+pub fn open_port(wanted: &[u8]) -> Result<Fd> {
     let begun = uptime();
     loop {
         let mut port = None;
         file::any_name(c"/sys/class/virtio-ports", |name| {
-            if is_ours(name) {
+            if is_named(name, wanted) {
                 port = Some(open_node(name));
             }
             port.is_some()
@@ -282,10 +282,10 @@ fn is_connected(file: &Fd) -> bool {
     files::poll(&mut watch, None).is_ok() && watch[0].ready & POLL_HANGUP == 0
 }
 
-fn is_ours(port: &[u8]) -> bool {
+fn is_named(port: &[u8], wanted: &[u8]) -> bool {
     let mut buffer = [0; 64];
     Path::join(&[PORTS, port, b"/name"])
-        .is_some_and(|path| file::read_start(path.as_c(), &mut buffer).trim_ascii() == PORT_NAME.as_bytes())
+        .is_some_and(|path| file::read_start(path.as_c(), &mut buffer).trim_ascii() == wanted)
 }
 
 fn open_node(port: &[u8]) -> Result<Fd> {

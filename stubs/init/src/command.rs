@@ -1,12 +1,16 @@
 //! Finds, starts and reaps the command.
 
 use crate::file;
+use crate::files::{Failed, Files};
 use crate::job::Job;
+use crate::line::Line;
 use crate::path::Path;
 use crate::protocol::frame::{Ended, Usage};
-use crate::syscall::file::{Fd, duplicate, exists, set_owner};
+use crate::syscall::file::{Fd, duplicate, exists, pipe, read, set_nonblocking, set_owner, write};
 use crate::syscall::memory::allocate_pointers;
-use crate::syscall::process::{block_signals, change_directory, execute, exit, new_session, reap, set_user, uptime, vfork};
+use crate::syscall::process::{
+    SIGCHLD, block_signals, change_directory, execute, exit, fork, new_session, reap, set_user, uptime, vfork,
+};
 use crate::syscall::{Errno, Result, terminal};
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -26,6 +30,17 @@ pub struct Stdio<'a> {
 pub struct Command {
     pub pid: usize,
     pub started: u64,
+    /// True if the working directory was missing and `/` is used instead.
+    pub elsewhere: bool,
+    /// Reports of a process that has not executed its program yet; closed when it does.
+    reports: Option<Fd>,
+}
+
+/// Progress of a process that has not executed its program yet.
+pub enum Step {
+    Nothing,
+    Executed,
+    NotStarted(NotStarted),
 }
 
 /// Reason why a command failed to start.
@@ -38,6 +53,8 @@ pub enum NotStarted {
         /// True if the file exists, but its interpreter does not.
         interpreter: bool,
     },
+    /// The directories of the host could not be mounted.
+    NoFiles(Failed),
 }
 
 /// Returns the exit status that shells use for a command that cannot be executed.
@@ -52,26 +69,77 @@ struct Child<'a> {
     errno: Cell<Option<Errno>>,
     found: Cell<bool>,
     elsewhere: Cell<bool>,
+    /// Directories of the host, and where to report the progress.
+    files: Option<(&'a Files, &'a Fd)>,
+    no_files: Cell<Option<Failed>>,
 }
 
+/// First bytes of reports: [`Command::elsewhere`], the reasons of [`NotStarted::NotExecuted`] and [`NotStarted::NoFiles`].
+const ELSEWHERE: u8 = b'd';
+const NOT_EXECUTED: u8 = b'e';
+const NO_INTERPRETER: u8 = b'i';
+const NO_FILES: u8 = b'f';
+
 impl Command {
-    /// Starts the job's command. The flag in the result is true if the working directory was missing and `/` is used
-    /// instead.
-    pub fn start(job: &Job, stdio: &Stdio<'_>, stack: &mut [u8]) -> core::result::Result<(Self, bool), NotStarted> {
+    /// Starts the job's command. With directories of the host its process may wait for the host: see [`Command::step`].
+    pub fn start(
+        job: &Job,
+        stdio: &Stdio<'_>,
+        stack: &mut [u8],
+        files: Option<&Files>,
+    ) -> core::result::Result<Self, NotStarted> {
         if stack.is_empty() {
             return Err(NotStarted::NoProcess(Errno::NOMEM));
         }
-        let child = Child { job, stdio, errno: Cell::new(None), found: Cell::new(false), elsewhere: Cell::new(false) };
+        let (errno, found, elsewhere) = (Cell::new(None), Cell::new(false), Cell::new(false));
+        let child = Child { job, stdio, errno, found, elsewhere, files: None, no_files: Cell::new(None) };
         let started = uptime();
+        if let Some(files) = files {
+            let (reports, reporter) = pipe().map_err(NotStarted::NoProcess)?;
+            set_nonblocking(&reports).map_err(NotStarted::NoProcess)?;
+            let child = Child { files: Some((files, &reporter)), ..child };
+            let pid = fork(SIGCHLD, stack, Child::run_apart, &child).map_err(NotStarted::NoProcess)?;
+            return Ok(Self { pid, started, elsewhere: false, reports: Some(reports) });
+        }
         let pid = vfork(stack, Child::run, &child).map_err(NotStarted::NoProcess)?;
         match child.errno.get() {
-            None => Ok((Self { pid, started }, child.elsewhere.get())),
+            None => Ok(Self { pid, started, elsewhere: child.elsewhere.get(), reports: None }),
             Some(errno) => {
                 // The child has already ended.
                 while reap().is_some_and(|ending| ending.pid != pid) {}
                 Err(NotStarted::NotExecuted { errno, interpreter: errno == Errno::NOENT && child.found.get() })
             }
         }
+    }
+
+    /// Returns where a process that has not executed its program yet reports its progress.
+    pub fn reports(&self) -> Option<&Fd> {
+        self.reports.as_ref()
+    }
+
+    /// Reads the reports.
+    pub fn step(&mut self) -> Step {
+        let Some(reports) = &self.reports else { return Step::Nothing };
+        let mut buffer = [0; 600];
+        let mut report = match read(reports, &mut buffer) {
+            Err(Errno::AGAIN | Errno::INTR) => return Step::Nothing,
+            Ok(0) | Err(_) => {
+                self.reports = None;
+                return Step::Executed;
+            }
+            Ok(len) => buffer.get(..len).unwrap_or_default(),
+        };
+        if let [ELSEWHERE, rest @ ..] = report {
+            self.elsewhere = true;
+            report = rest;
+        }
+        let [kind, errno, subject @ ..] = report else { return Step::Nothing };
+        self.reports = None;
+        let errno = Errno(usize::from(*errno));
+        Step::NotStarted(match *kind {
+            NO_FILES => NotStarted::NoFiles(Failed { errno, subject: Line::new(subject) }),
+            kind => NotStarted::NotExecuted { errno, interpreter: kind == NO_INTERPRETER },
+        })
     }
 
     /// Reaps ended processes, including orphans; returns the result of the command once it has ended.
@@ -109,6 +177,19 @@ impl Child<'_> {
         exit(127)
     }
 
+    /// Runs in a child with its own memory.
+    fn run_apart(&self) -> ! {
+        if let (Err(errno), Some((_, reporter))) = (self.begin(), self.files) {
+            let kind = if errno == Errno::NOENT && self.found.get() { NO_INTERPRETER } else { NOT_EXECUTED };
+            let report = match self.no_files.take() {
+                Some(failed) => Line::new(&[NO_FILES, failed.errno.0 as u8]).text(failed.subject.bytes()),
+                None => Line::new(&[kind, errno.0 as u8]),
+            };
+            let _ = write(reporter, report.bytes());
+        }
+        exit(127)
+    }
+
     fn begin(&self) -> Result<()> {
         new_session()?;
         let [input, output, errors] = self.stdio.files;
@@ -118,9 +199,17 @@ impl Child<'_> {
         if self.stdio.controls {
             terminal::control(input)?;
         }
+        if let Some((files, _)) = self.files
+            && let Err(failed) = files.enter(self.job)
+        {
+            let errno = failed.errno;
+            self.no_files.set(Some(failed));
+            return Err(errno);
+        }
         let directory = self.job.directory.unwrap_or(c"/");
         if change_directory(directory).is_err() {
             self.elsewhere.set(true);
+            let _ = self.files.map(|(_, reporter)| write(reporter, &[ELSEWHERE]));
             change_directory(c"/")?;
         }
         if let Some((&uid, groups)) = self.job.user.split_first() {

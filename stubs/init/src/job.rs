@@ -65,6 +65,8 @@ pub struct Job {
     /// User ID, group ID and supplementary groups of the command; empty: root.
     pub user: &'static [u32],
     pub autoload: bool,
+    /// True if a directory of the host is the command's root.
+    pub has_root: bool,
     /// Length of the window in bytes, if the payload comes through one.
     pub window: Option<u64>,
     /// Reason why the job is invalid.
@@ -136,6 +138,14 @@ impl Job {
         })
     }
 
+    /// Returns the shares in order, without the root: whether the guest may write, and the mount point.
+    pub fn shares(&self) -> impl Iterator<Item = (bool, &'static [u8])> {
+        self.all.clone().into_iter().flatten().filter_map(|record| {
+            let Ok((Tag::Share, [mode, path @ ..])) = record else { return None };
+            Some((*mode == b'w', path))
+        })
+    }
+
     fn take(&mut self, tag: Tag, value: &'static [u8]) {
         match tag {
             Tag::Arg => self.arguments.push(self.texts.terminated(value)),
@@ -168,6 +178,8 @@ impl Job {
                 None => self.broken = Some(b"invalid user"),
             },
             Tag::Autoload => self.autoload = true,
+            Tag::Root => self.has_root = true,
+            Tag::Share => {}
         }
     }
 }

@@ -16,6 +16,8 @@ mod console;
 mod disks;
 mod entropy;
 mod file;
+mod file_relay;
+mod files;
 mod helper_socket;
 mod input;
 mod job;

@@ -11,12 +11,13 @@ use crate::syscall::file::{
 use crate::syscall::process::{change_directory, change_root};
 use core::ffi::CStr;
 
-const NOSUID: usize = 2;
-const NODEV: usize = 4;
+pub const READ_ONLY_MOUNT: usize = 1;
+pub const NOSUID: usize = 2;
+pub const NODEV: usize = 4;
 const NOEXEC: usize = 8;
 const KERNELS: usize = NOSUID | NODEV | NOEXEC;
 const BIND: usize = 4096;
-const MOVE: usize = 8192;
+pub const MOVE: usize = 8192;
 
 /// A mount: file system type, mount point, flags, options.
 type Mount = (&'static CStr, &'static CStr, usize, &'static CStr);
@@ -30,6 +31,9 @@ const COMMON: [Mount; 2] = [
     (c"devpts", c"/dev/pts", NOSUID | NOEXEC, c"ptmxmode=666,mode=620,gid=5"),
     (c"tmpfs", c"/dev/shm", NOSUID | NODEV, c"mode=1777"),
 ];
+
+/// Mount points that move to another root. Its own directories of these names belong to another kernel and its processes.
+pub const KERNELS_OWN: [&CStr; 4] = [c"/proc", c"/sys", c"/dev", c"/run"];
 
 /// Mounted only if the directory is empty or missing in the image, so that files packed into `/tmp` stay visible.
 pub const SCRATCH: [(&CStr, &CStr, usize); 2] = [(c"/run", c"mode=755", 0o755), (c"/tmp", c"mode=1777", 0o1777)];

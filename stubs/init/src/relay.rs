@@ -4,7 +4,7 @@
 //! accepted regardless of output, since the buffer has room for everything that was granted.
 
 use crate::channel::{Channel, Gone, check};
-use crate::command::{Command, Stdio};
+use crate::command::{Command, NotStarted, Stdio, Step};
 use crate::helper_socket::{self, Helpers};
 use crate::input::Input;
 use crate::protocol::frame::{Ended, Stream, ToGuest, ToHost, Usage};
@@ -23,8 +23,8 @@ const REST: usize = 1024 * 1024;
 /// Polling interval for a terminal that was hung up, in nanoseconds.
 const NAP: u64 = 1_000_000;
 
-/// Number of files to poll: signals, channel, input, two outputs, helpers.
-const WATCHES: usize = 5 + helper_socket::WATCHES;
+/// Number of files to poll: signals, channel, input, two outputs, the command's reports, helpers.
+const WATCHES: usize = 6 + helper_socket::WATCHES;
 
 /// pid 1's ends of the command's input and output.
 pub struct Relay<'a> {
@@ -56,6 +56,12 @@ impl Ends {
 pub enum Outcome {
     Ended(Ended, Usage),
     Stopped(Stop),
+    NotStarted(NotStarted),
+}
+
+/// Reports that the command runs.
+pub fn report_start(channel: &mut Channel, command: &Command) -> core::result::Result<(), Gone> {
+    channel.send(&ToHost::Started(command.started))
 }
 
 impl<'a> Relay<'a> {
@@ -98,13 +104,19 @@ impl<'a> Relay<'a> {
         &mut self,
         channel: &mut Channel,
         signals: &Signals,
-        command: &Command,
+        command: &mut Command,
         helpers: &mut Helpers,
     ) -> core::result::Result<Outcome, Gone> {
         // Check everything in the first round: frames may have arrived together with `Go`.
         let mut ready = [Watch::NOTHING; WATCHES];
         loop {
-            let [signalled, host, _, output, errors, helping @ ..] = ready;
+            let [signalled, host, _, output, errors, _, helping @ ..] = ready;
+            // Before the signals: the process that reports may have ended.
+            match command.step() {
+                Step::Nothing => {}
+                Step::Executed => report_start(channel, command)?,
+                Step::NotStarted(reason) => return Ok(Outcome::NotStarted(reason)),
+            }
             if signals.may_be_pending(signalled) {
                 let arrived = signals.take();
                 if let Some(stop) = arrived.stop {
@@ -130,7 +142,7 @@ impl<'a> Relay<'a> {
                     channel.push()?;
                 }
             }
-            ready = self.wait(channel, signals, helpers)?;
+            ready = self.wait(channel, signals, command, helpers)?;
         }
     }
 
@@ -139,6 +151,7 @@ impl<'a> Relay<'a> {
         &self,
         channel: &Channel,
         signals: &Signals,
+        command: &Command,
         helpers: &Helpers,
     ) -> core::result::Result<[Watch; WATCHES], Gone> {
         let clear = channel.is_clear();
@@ -147,11 +160,12 @@ impl<'a> Relay<'a> {
             Some(_) | None => Watch::NOTHING,
         };
         let mut watches = [Watch::NOTHING; WATCHES];
-        let [_, host, input, output, errors, helping @ ..] = &mut watches;
+        let [_, host, input, output, errors, reports, helping @ ..] = &mut watches;
         *host = channel.watch(!self.stuck);
         *input = when(!self.pending.is_empty(), self.input(), POLL_OUT);
         *output = when(clear, self.output(0), POLL_IN);
         *errors = when(clear, self.output(1), POLL_IN);
+        *reports = when(true, command.reports(), POLL_IN);
         helpers.watch(clear, helping);
         signals.poll(&mut watches);
         let [_, host, ..] = watches;

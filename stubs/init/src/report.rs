@@ -6,6 +6,7 @@ use crate::command::{Command, NotStarted, status};
 use crate::console;
 use crate::entropy;
 use crate::file;
+use crate::files::{Failed, Files};
 use crate::helper_socket::Helpers;
 use crate::input::Input;
 use crate::job::Job;
@@ -18,7 +19,7 @@ use crate::prepare::{Missing, prepare, prepare_devices, taint};
 use crate::protocol::VERSION;
 use crate::protocol::frame::{Ended, Failure, SEED, ToGuest, ToHost, Usage};
 use crate::protocol::job::PATH;
-use crate::relay::{Outcome, Relay};
+use crate::relay::{Outcome, Relay, report_start};
 use crate::signals::Signals;
 use crate::syscall::Errno;
 use crate::syscall::file::{remove, sync};
@@ -31,8 +32,8 @@ type Result<T> = core::result::Result<T, Gone>;
 /// Terminal rows and columns.
 type Size = (u16, u16);
 
-/// A running command and whether its working directory was missing, or the reason why it did not start.
-type Started = core::result::Result<(Command, bool), NotStarted>;
+/// A running command, or the reason why it did not start.
+type Started = core::result::Result<Command, NotStarted>;
 
 /// Serves the host until it has received the result. Returns how to stop the machine.
 pub fn serve(channel: &mut Channel, job: &mut Job, modules: &mut Modules) -> Result<Stop> {
@@ -233,33 +234,58 @@ fn run(
             return fail(channel, &Unfit { what: Failure::Setup, errno, subject: b"signals" }).map(|()| None);
         }
     };
-    let (mut relay, started) = match begin(job, size, buffers, helpers) {
+    let mut files = match Files::start(job, buffers.stack) {
+        Ok(files) => files,
+        Err(failed) => return fail_files(channel, &failed).map(|()| None),
+    };
+    let (mut relay, started) = match begin(job, size, buffers, helpers, files.as_ref()) {
         Ok(begun) => begun,
         Err(what) => return fail(channel, &what).map(|()| None),
     };
-    let (command, elsewhere) = match started {
-        Ok(started) => started,
-        Err(NotStarted::NoProcess(errno)) => {
-            return fail(channel, &Unfit { what: Failure::Setup, errno, subject: b"a process" }).map(|()| None);
-        }
-        Err(NotStarted::NotExecuted { errno, interpreter }) => return refuse(channel, job, errno, interpreter).map(Some),
+    let mut command = match started {
+        Ok(command) => command,
+        Err(reason) => return refuse(channel, job, reason),
     };
-    if elsewhere {
-        let directory = job.directory.unwrap_or_default().to_bytes();
-        let note = Line::new(b"no directory ").text(directory).text(b" in the guest: starting in /");
-        channel.send(&ToHost::Note(note.bytes()))?;
+    if let Some(files) = &mut files {
+        files.close();
+    } else {
+        note_directory(channel, job, &command)?;
+        report_start(channel, &command)?;
     }
-    channel.send(&ToHost::Started(command.started))?;
-    let outcome = relay.run(channel, &signals, &command, helpers)?;
+    let outcome = relay.run(channel, &signals, &mut command, helpers)?;
     helpers.end_all();
     relay.finish(channel)?;
-    Ok(Some(match outcome {
+    if files.is_some() {
+        note_directory(channel, job, &command)?;
+    }
+    let done = match outcome {
         Outcome::Ended(ended, usage) => {
             leftovers::end(channel, command.pid)?;
-            (ended, usage)
+            Ok(Some((ended, usage)))
         }
-        Outcome::Stopped(stop) => (ended_by(stop), Usage { wall_ns: command.running(), ..Usage::default() }),
-    }))
+        Outcome::Stopped(stop) => {
+            Ok(Some((ended_by(stop), Usage { wall_ns: command.running(), ..Usage::default() })))
+        }
+        Outcome::NotStarted(reason) => {
+            leftovers::end(channel, command.pid)?;
+            refuse(channel, job, reason)
+        }
+    };
+    // What still waits for the host now fails, so that flushing the file systems cannot hang.
+    if let Some(files) = files {
+        files.stop();
+    }
+    done
+}
+
+/// Reports a missing working directory.
+fn note_directory(channel: &mut Channel, job: &Job, command: &Command) -> Result<()> {
+    if !command.elsewhere {
+        return Ok(());
+    }
+    let directory = job.directory.unwrap_or_default().to_bytes();
+    let note = Line::new(b"no directory ").text(directory).text(b" in the guest: starting in /");
+    channel.send(&ToHost::Note(note.bytes()))
 }
 
 /// Reason why a command cannot be started.
@@ -303,6 +329,7 @@ fn begin<'b>(
     size: Size,
     buffers: &'b mut Buffers,
     helpers: &mut Helpers,
+    files: Option<&Files>,
 ) -> core::result::Result<(Relay<'b>, Started), Unfit<'static>> {
     let Buffers { stack, input } = buffers;
     let input = Input::new(input);
@@ -310,14 +337,14 @@ fn begin<'b>(
         let no_pipe = |errno| Unfit { what: Failure::Setup, errno, subject: b"pipes" };
         let (relay, ends) = Relay::over_pipes(input).map_err(no_pipe)?;
         helpers.load_modules(job.autoload);
-        return Ok((relay, Command::start(job, &ends.stdio(), stack)));
+        return Ok((relay, Command::start(job, &ends.stdio(), stack, files)));
     }
     let no_terminal = |errno| Unfit { what: Failure::Tty, errno, subject: b"/dev/ptmx" };
     let (rows, columns) = size;
     let relay = Relay::over_terminal(input, rows, columns).map_err(no_terminal)?;
     let stdio = relay.terminal_stdio().ok_or(no_terminal(Errno::NODEV))?;
     helpers.load_modules(job.autoload);
-    let started = Command::start(job, &stdio, stack);
+    let started = Command::start(job, &stdio, stack, files);
     Ok((relay, started))
 }
 
@@ -329,15 +356,28 @@ fn ended_by(stop: Stop) -> Ended {
     }
 }
 
-/// Reports a command that could not be executed, with the exit status that shells use.
-fn refuse(channel: &mut Channel, job: &Job, errno: Errno, interpreter: bool) -> Result<(Ended, Usage)> {
+/// Reports why directories of the host are missing.
+fn fail_files(channel: &mut Channel, failed: &Failed) -> Result<()> {
+    let subject = Line::new(b"host directories: ").text(failed.subject.bytes());
+    fail(channel, &Unfit { what: Failure::Setup, errno: failed.errno, subject: subject.bytes() })
+}
+
+/// Reports a command that was not started: one that could not be executed, with the exit status that shells use.
+fn refuse(channel: &mut Channel, job: &Job, reason: NotStarted) -> Result<Option<(Ended, Usage)>> {
+    let (errno, interpreter) = match reason {
+        NotStarted::NotExecuted { errno, interpreter } => (errno, interpreter),
+        NotStarted::NoProcess(errno) => {
+            return fail(channel, &Unfit { what: Failure::Setup, errno, subject: b"a process" }).map(|()| None);
+        }
+        NotStarted::NoFiles(failed) => return fail_files(channel, &failed).map(|()| None),
+    };
     let name = job.arguments.first().unwrap_or_default().to_bytes();
     if interpreter {
         let note = Line::new(name).text(b" exists, but the interpreter in its first line or ELF header does not");
         channel.send(&ToHost::Note(note.bytes()))?;
     }
     channel.send(&ToHost::Failed { what: Failure::Exec, errno: errno.code(), subject: name })?;
-    Ok((Ended::Exited(status(errno)), Usage::default()))
+    Ok(Some((Ended::Exited(status(errno)), Usage::default())))
 }
 
 fn stop_for(ended: Ended) -> Stop {

@@ -3,6 +3,7 @@
 use crate::buffers::Buffers;
 use crate::command::{Command, NotStarted, Stdio, status};
 use crate::console;
+use crate::files::Failed;
 use crate::job::Job;
 use crate::line::Line;
 use crate::modules::Modules;
@@ -54,9 +55,13 @@ pub fn run(job: &mut Job, modules: &mut Modules) -> Stop {
 }
 
 fn supervise(job: &Job, signals: &Signals, stdio: &Stdio<'_>) -> Stop {
-    let command = match Command::start(job, stdio, Buffers::new().stack) {
-        Ok((command, _)) => command,
-        Err(NotStarted::NoProcess(errno) | NotStarted::NotExecuted { errno, .. }) => {
+    let command = match Command::start(job, stdio, Buffers::new().stack, None) {
+        Ok(command) => command,
+        Err(
+            NotStarted::NoProcess(errno)
+            | NotStarted::NotExecuted { errno, .. }
+            | NotStarted::NoFiles(Failed { errno, .. }),
+        ) => {
             let name = job.arguments.first().unwrap_or_default();
             console::complain(b"failed to execute", name.to_bytes(), errno);
             print_end(Ended::Exited(status(errno)));

@@ -34,6 +34,7 @@ pub const FSTAT: usize = 80;
 pub const SYNC: usize = 81;
 pub const UTIMENSAT: usize = 88;
 pub const EXIT: usize = 93;
+pub const UNSHARE: usize = 97;
 pub const NANOSLEEP: usize = 101;
 pub const INIT_MODULE: usize = 105;
 pub const DELETE_MODULE: usize = 106;

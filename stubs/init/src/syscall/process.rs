@@ -31,7 +31,7 @@ pub struct Ending {
 const CLONE_VM: usize = 0x100;
 const CLONE_VFORK: usize = 0x4000;
 /// Signal to the parent at the end of a child.
-const SIGCHLD: usize = 17;
+pub const SIGCHLD: usize = 17;
 
 /// Data that a parent passes to its child.
 struct Handover<'a, T> {
@@ -53,6 +53,33 @@ impl<T> Handover<'_, T> {
         // SAFETY: the callers keep stack and data borrowed while the child uses them; `take` never returns.
         unsafe { arch::clone_on(CLONE_VM | SIGCHLD | flags, top, Self::take, &raw const *self as usize) }
     }
+}
+
+/// Starts a child that runs `entry(data)` with a copy of the parent's memory, on its copy of `stack`. `signal` is sent to the
+/// parent at the child's end; if it is 0, only [`end_process`] waits for the child.
+pub fn fork<T>(signal: usize, stack: &mut [u8], entry: fn(&T) -> !, data: &T) -> Result<usize> {
+    let handover = Handover { entry, data };
+    let top = (stack.as_mut_ptr() as usize + stack.len()) & !15;
+    // SAFETY: the child has its own copy of the stack and the data; `take` never returns.
+    unsafe { arch::clone_on(signal, top, Handover::<T>::take, &raw const handover as usize) }
+}
+
+/// Kills a child, and waits for its end.
+pub fn end_process(pid: usize) {
+    const SIGKILL: usize = 9;
+    const WALL: usize = 0x4000_0000;
+    // SAFETY: no memory is involved. A child is not reused before it is waited for.
+    unsafe {
+        let _ = arch::call(arch::KILL, pid, SIGKILL, 0, 0, 0);
+        while arch::call(arch::WAIT4, pid, 0, WALL, 0, 0) == Err(Errno::INTR) {}
+    }
+}
+
+/// Gives the calling process a mount namespace of its own, a copy of the present one.
+pub fn unshare_mounts() -> Result<()> {
+    const CLONE_NEWNS: usize = 0x2_0000;
+    // SAFETY: no memory is involved.
+    done(unsafe { arch::call(arch::UNSHARE, CLONE_NEWNS, 0, 0, 0, 0) })
 }
 
 /// Runs `entry(data)` on `stack` in a child that shares the parent's memory; returns when the child executes a program

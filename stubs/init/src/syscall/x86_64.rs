@@ -45,6 +45,7 @@ pub const DELETE_MODULE: usize = 176;
 pub const GETDENTS64: usize = 217;
 pub const CLOCK_SETTIME: usize = 227;
 pub const CLOCK_GETTIME: usize = 228;
+pub const UNSHARE: usize = 272;
 pub const OPENAT: usize = 257;
 pub const MKDIRAT: usize = 258;
 pub const FCHMODAT: usize = 268;
