@@ -16,7 +16,7 @@ use bootling::disk::check::{Severity, check_file, rules};
 use bootling::disk::opened::{Opened, open};
 use bootling::format::bootsector::{Found, decode_message, recognize};
 use bootling::format::mbr::Mbr;
-use bootling::format::{Guid, Medium, SectorSize, gpt};
+use bootling::format::{Guid, Medium, SectorSize, gpt, iso9660};
 use bootling::qemu::spec::FirmwareRef;
 
 /// Exit code if a rule of sufficient severity is violated.
@@ -38,6 +38,7 @@ const TIMEOUT: &str =
   bootling check --json uki.efi | jq -r '.findings[] | select(.severity == \"error\") | .rule'
   bootling check --rules
   bootling check --boot disk.img            also boot it: BIOS with three consoles, and UEFI
+  bootling check --boot debian.iso          also boot it, as a CD and as a USB disk
 
 Exit status: 0 without errors; 1 with errors (with --strict: or warnings), or if a boot test
 failed; 2 for usage errors; 125 if FILE could not be checked; 128+n if signal n ended
@@ -94,6 +95,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
         return Ok(0);
     };
     let mut report = check_file(file, args.allow_backing, &mut output::note).map_err(output::advised)?;
+    let is_disk = report.count(Severity::Error) == 0;
     report.ignore(&args.ignore);
     let name = file.display().to_string();
     if !args.json {
@@ -102,7 +104,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
             .and_then(|()| out.flush())
             .context("failed to write to standard output")?;
     }
-    let proofs = match args.boot.then(|| boot(file, args)).transpose()? {
+    let proofs = match args.boot.then(|| boot(file, is_disk, args)).transpose()? {
         None => None,
         Some(Proven::All(proofs)) => Some(proofs),
         Some(Proven::Interrupted(outcome)) => {
@@ -121,8 +123,8 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<u8> {
     Ok(if !proven || warned || report.count(Severity::Error) > 0 { BROKEN } else { 0 })
 }
 
-/// Boots a disk in all configurations.
-fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
+/// Boots a disk in all configurations; a CD also as a disk if it `is_disk`, without errors.
+fn boot(file: &Path, is_disk: bool, args: &CheckArgs) -> anyhow::Result<Proven> {
     let name = file.display();
     let opened = open(file, args.allow_backing, &mut output::note).map_err(output::advised);
     let Opened::Disk(image) = opened.with_context(|| format!("failed to boot {name}"))? else {
@@ -136,17 +138,23 @@ fn boot(file: &Path, args: &CheckArgs) -> anyhow::Result<Proven> {
     // SeaBIOS only boots disks with sectors of 512 bytes, so no other disk needs a message.
     let boots_by_bios = sector == SectorSize::S512;
     let for_uefi = gpt::probe(&image).iter().flat_map(|gpt| &gpt.partitions).any(|part| part.type_guid == Guid::ESP);
+    let is_hybrid = is_disk && iso9660::is_iso(&image);
     // An image for both sector sizes must boot with both.
     let both = image.sector().is_none() && gpt::probe(&image).len() > 1;
     let claims = Claims {
         image: file,
         sector,
         other_sector: both.then_some(SectorSize::S4096),
+        is_hybrid,
         message: match decode_message(&mbr.boot_area()).filter(|_| boots_by_bios) {
             Some(message) => Message::Said(message),
-            None if boots_by_bios && for_uefi => match recognize(&mbr.boot_code) {
+            None if boots_by_bios && (for_uefi || is_hybrid) => match recognize(&mbr.boot_code) {
                 // A BIOS boot loader is installed, so no message is required.
                 Found::Loader(name) => Message::Loader(name),
+                // Users of a legacy BIOS find out from the CD.
+                Found::Nothing | Found::Bootling | Found::Byebyebios | Found::Unknown if is_hybrid => {
+                    Message::NotNeeded
+                }
                 found @ (Found::Nothing | Found::Bootling | Found::Byebyebios | Found::Unknown) => {
                     Message::Missing(found)
                 }

@@ -3,8 +3,8 @@
 //!
 //! Runs four machines, as many in parallel as there are CPUs: SeaBIOS with a VGA adapter, with a VGA adapter mirrored
 //! to the serial console (as with `-nographic`) and without VGA; and OVMF, until the command in the image has exited,
-//! or the firmware has started the boot loader of another system. The image is opened read-only, and its digest is
-//! compared.
+//! or the firmware has started the boot loader of another system. A CD that is also a disk boots as both, with its own
+//! boot loaders. The image is opened read-only, and its digest is compared.
 
 mod ending;
 mod message;
@@ -37,6 +37,7 @@ use bootling::guest::transcript::Transcript;
 use bootling::guest::verdict::Outcome;
 use bootling::guest::{Limits, RunOptions, RunResult, RunSpec, Silent, Streams, TimeLimit, prepare_disk};
 use bootling::process::signals::Signals;
+use bootling::qemu::drive::Bus;
 use bootling::qemu::machine::{Display, Machine};
 use bootling::qemu::spec::{BootSpec, ConsoleTo, FirmwareRef};
 
@@ -58,6 +59,8 @@ pub(crate) struct Claims<'a> {
     pub sector: SectorSize,
     /// Sector size of a second UEFI boot, for an image for both sizes.
     pub other_sector: Option<SectorSize>,
+    /// True for a CD that is also a disk, such as an isohybrid: it must boot as both.
+    pub is_hybrid: bool,
     /// Boot sector message.
     pub message: Message,
     /// Success condition of the UEFI boot.
@@ -104,13 +107,15 @@ pub(crate) enum Proven {
 }
 
 /// A test configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Trial {
     Vga,
     Mirrored,
     NoVga,
     Loader,
+    UsbLoader,
     Uefi,
+    UsbUefi,
     OtherUefi,
 }
 
@@ -121,28 +126,31 @@ impl Trial {
             Self::Mirrored => "BIOS, serial console mirrors VGA",
             Self::NoVga => "BIOS, serial console alone",
             Self::Loader => "BIOS, boot loader",
+            Self::UsbLoader => "BIOS, boot loader, as a USB disk",
             Self::Uefi => "UEFI",
+            Self::UsbUefi => "UEFI, as a USB disk",
             Self::OtherUefi => "UEFI, sectors of 4096 bytes",
         }
     }
 
     /// Returns the limit; `given` overrides the default.
     fn limit(self, given: Option<TimeLimit>) -> TimeLimit {
-        let usual = match self {
-            Self::Uefi | Self::OtherUefi => UEFI_LIMIT,
-            Self::Vga | Self::Mirrored | Self::NoVga | Self::Loader => BIOS_LIMIT,
-        };
+        let usual = if self.is_uefi() { UEFI_LIMIT } else { BIOS_LIMIT };
         given.unwrap_or(TimeLimit::After(usual))
     }
 
     const fn is_uefi(self) -> bool {
-        matches!(self, Self::Uefi | Self::OtherUefi)
+        matches!(self, Self::Uefi | Self::UsbUefi | Self::OtherUefi)
+    }
+
+    const fn is_loader(self) -> bool {
+        matches!(self, Self::Loader | Self::UsbLoader)
     }
 
     const fn display(self) -> Display {
         match self {
-            Self::Vga | Self::Uefi | Self::OtherUefi => Display::Vga,
-            Self::Mirrored | Self::Loader => Display::Mirrored,
+            Self::Vga | Self::Uefi | Self::UsbUefi | Self::OtherUefi => Display::Vga,
+            Self::Mirrored | Self::Loader | Self::UsbLoader => Display::Mirrored,
             Self::NoVga => Display::None,
         }
     }
@@ -169,12 +177,13 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     };
     // After `digest`, which reports a file that cannot be opened.
     let (references, unpacking) = (References::Never, Unpacking::Allowed);
-    let open = |sector| {
-        let options = DiskOptions { bus: None, sector, references, unpacking };
+    let open = |bus, sector| {
+        let options = DiskOptions { bus, sector, references, unpacking };
         Disk::open(claims.image, options, &mut Silent).map_err(output::advised)
     };
-    let disk = open(claims.sector)?;
-    let other = claims.other_sector.map(open).transpose()?;
+    let disk = open(None, claims.sector)?;
+    let other = claims.other_sector.map(|sector| open(None, sector)).transpose()?;
+    let usb = claims.is_hybrid.then(|| open(Some(Bus::Usb), claims.sector)).transpose()?;
     let workers = thread::available_parallelism().map_or(1, usize::from).min(trials.len());
     let (waiting, done) = (Mutex::new(trials.into_iter().rev().collect::<Vec<_>>()), Mutex::new(Vec::new()));
     // The longest test is first in the queue. A poisoned queue ends the loop.
@@ -183,7 +192,14 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some((trial, machine)) = next() {
-                    let disk = other.as_ref().filter(|_| trial == Trial::OtherUefi).unwrap_or(&disk);
+                    let disk = match trial {
+                        Trial::OtherUefi => other.as_ref().unwrap_or(&disk),
+                        Trial::Loader | Trial::Uefi => &disk,
+                        // A BIOS ignores the boot sector of a CD.
+                        Trial::UsbLoader | Trial::UsbUefi | Trial::Vga | Trial::Mirrored | Trial::NoVga => {
+                            usb.as_ref().unwrap_or(&disk)
+                        }
+                    };
                     let proof = try_out(trial, &machine, disk, claims, expected.as_ref(), stop);
                     if proof.is_err() {
                         stop.set();
@@ -198,11 +214,7 @@ fn all(claims: &Claims<'_>, stop: &Stop) -> anyhow::Result<Vec<Proof>> {
     let mut done = done
         .into_inner()
         .map_err(|_| anyhow!("failed to boot {}: a worker thread panicked", claims.image.display()))?;
-    done.sort_by_key(|(trial, _)| {
-        [Trial::Vga, Trial::Mirrored, Trial::NoVga, Trial::Loader, Trial::Uefi, Trial::OtherUefi]
-            .iter()
-            .position(|at| at == trial)
-    });
+    done.sort_by_key(|(trial, _)| *trial);
     let mut proofs = done.into_iter().map(|(_, proof)| proof).collect::<anyhow::Result<Vec<Proof>>>()?;
     if let Message::Missing(found) = &claims.message {
         let says = format!("no message: found {found}{}", if *found == Found::Bootling { ", damaged" } else { "" });
@@ -222,12 +234,16 @@ fn trials(claims: &Claims<'_>) -> anyhow::Result<Vec<(Trial, Machine)>> {
         disk_machine(&spec, Display::Vga, &mut Silent).map_err(output::advised)
     };
     let uefi = machine(BootSpec { firmware: FirmwareRef::Uefi { secure: false }, ..claims.spec.clone() })?;
-    let mut trials = vec![(Trial::Uefi, uefi)];
+    let mut trials = vec![(Trial::Uefi, uefi.clone())];
+    if claims.is_hybrid {
+        trials.push((Trial::UsbUefi, uefi));
+    }
     if claims.other_sector.is_some() {
         trials.extend(trials.first().map(|(_, uefi)| (Trial::OtherUefi, uefi.clone())));
     }
     let bios_trials: &[Trial] = match &claims.message {
         Message::Said(_) => &[Trial::Vga, Trial::Mirrored, Trial::NoVga],
+        Message::Loader(name) if first_words(name).is_some() && claims.is_hybrid => &[Trial::Loader, Trial::UsbLoader],
         Message::Loader(name) if first_words(name).is_some() => &[Trial::Loader],
         Message::Loader(_) | Message::Missing(_) | Message::NotNeeded => &[],
     };
@@ -251,8 +267,8 @@ fn try_out(
 ) -> anyhow::Result<Proof> {
     let console = tempfile::NamedTempFile::new().context("failed to create a file for the console")?;
     let expectations = match (trial, expected) {
-        (Trial::Loader, _) => loader_expectations(&claims.message)?,
-        (Trial::Uefi | Trial::OtherUefi, _) | (_, None) => claims.ending.expectations()?,
+        (Trial::Loader | Trial::UsbLoader, _) => loader_expectations(&claims.message)?,
+        (Trial::Uefi | Trial::UsbUefi | Trial::OtherUefi, _) | (_, None) => claims.ending.expectations()?,
         (Trial::Vga, Some(message)) => {
             Expectations::new(vec![message.last_line()?], vec![message.last_line()?], Vec::new())
         }
@@ -260,7 +276,7 @@ fn try_out(
             Expectations::new(vec![message.last_line()?], Vec::new(), Vec::new())
         }
     };
-    let linger = if trial.is_uefi() || trial == Trial::Loader { Duration::ZERO } else { LINGER };
+    let linger = if trial.is_uefi() || trial.is_loader() { Duration::ZERO } else { LINGER };
     let last_screen = ScreenRequest { text: matches!(trial, Trial::Vga | Trial::Mirrored), picture: false };
     let booting = || format!("failed to boot {} ({})", claims.image.display(), trial.what());
     let mut signals = Signals::catch().context("failed to catch signals")?;
@@ -290,12 +306,14 @@ fn try_out(
     console.as_file().take(CONSOLE_BYTES).read_to_end(&mut text).context("failed to read the console")?;
     let lines = terminal_text::lines(&text);
     let (holds, says) = match (trial, &outcome, expected) {
-        (Trial::Uefi | Trial::OtherUefi, Outcome::Expected { line }, _) => claims.ending.judge_line(line),
-        (Trial::Loader, Outcome::Expected { line }, _) => (true, format!("the boot loader started: {line}")),
+        (trial, Outcome::Expected { line }, _) if trial.is_uefi() => claims.ending.judge_line(line),
+        (trial, Outcome::Expected { line }, _) if trial.is_loader() => {
+            (true, format!("the boot loader started: {line}"))
+        }
         (Trial::Vga | Trial::Mirrored | Trial::NoVga, Outcome::Expected { .. }, Some(message)) => {
             message.judge(&lines, transcript.screen.text.as_deref().filter(|_| last_screen.text))
         }
-        (Trial::Uefi | Trial::OtherUefi, ..) => {
+        (trial, ..) if trial.is_uefi() => {
             (false, format!("{}; expected {}", not_met(&outcome, &transcript), claims.ending.expected_text()))
         }
         _ => (false, not_met(&outcome, &transcript)),

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::format::mbr::{Mbr, Record};
+use crate::format::mbr::{ESP, Mbr, Record};
 use crate::format::{Lba, Medium, SectorSize};
 
 /// Maximum number of logical partitions. Linux supports fewer per disk.
@@ -29,6 +29,11 @@ pub struct MbrPartition {
 }
 
 impl MbrPartition {
+    /// Returns true for an EFI system partition in the extended partition.
+    pub(crate) fn is_logical_esp(&self) -> bool {
+        self.number > 4 && self.os_type == ESP
+    }
+
     /// Returns the name of the partition type, such as `Linux`; `type 42` if it is unknown.
     pub fn type_name(&self) -> String {
         let name = match self.os_type {

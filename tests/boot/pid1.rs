@@ -38,6 +38,21 @@ fn a_module_that_crashes_the_kernel_is_the_verdict_whatever_the_health_policy() 
 }
 
 #[test]
+fn a_module_whose_initialization_never_ends_is_a_timeout_that_names_it() {
+    let Some((module, package)) = misbehave::or_skip("a_module_whose_initialization_never_ends") else { return };
+    let endless = format!("{} init=unkillable", module.display());
+    let cold = |words: &[&str]| Program::new().args(["run", "--kernel"]).arg(&package).args(words);
+    for words in [&["--timeout", "15s"][..], &["--timeout", "15s", "--warm"]] {
+        let (done, verdict) = cold(words).args(["--kmod", &endless]).json(["--run", "echo it ran"]);
+        let done = done.exits(124).says("it is loading module ").says("/misbehave.ko");
+        assert_eq!((verdict["outcome"].as_str(), done.text().as_str()), (Some("timed-out"), ""));
+        assert!(verdict["hang"]["report"].as_str().is_some_and(|text| text.contains("misbehave.ko")), "{verdict:#}");
+    }
+    let program = cold(&["--timeout", "15s", "--warm", "--base-kmod", &endless, "--", "true"]);
+    program.done().exits(124).says("/misbehave.ko");
+}
+
+#[test]
 fn a_module_that_crashes_a_shared_guest_fails_its_own_test_only() {
     let Some((module, package)) = misbehave::or_skip("a_module_that_crashes_a_shared_guest") else { return };
     let dir = scratch();

@@ -1,12 +1,14 @@
 //! `bootling check --boot` of an image from `bootling disk`, intact and with a damaged boot sector.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::firmware::uefi_or_skip;
 use crate::support::processes::{qemu_of, signal, wait_until_gone};
 use crate::support::program::scratch;
+use crate::support::skip::tools;
 use crate::support::{Kernel, Program};
 
 #[test]
@@ -48,6 +50,43 @@ fn a_disk_is_proven_on_every_console_and_a_damaged_disk_is_not() {
         Program::new().args(["check", "--boot", "--quiet", "--ignore", "message-broken", "--expect", "BdsDxe"]);
     let done = program.arg(&image).done().exits(1);
     assert!(done.text().starts_with("failed BIOS: no message: "), "{}", done.text());
+    assert_eq!(done.text().lines().count(), 1, "{}", done.text());
+}
+
+#[test]
+fn an_iso_that_is_also_a_disk_is_proven_as_both() {
+    let test = "an_iso_that_is_also_a_disk_is_proven_as_both";
+    if Kernel::Cloud612.or_skip(test).is_none() || uefi_or_skip(test).is_none() {
+        return;
+    }
+    if !tools(test, &["grub-mkrescue", "xorriso", "mformat"]) {
+        return;
+    }
+    let dir = scratch();
+    fs::create_dir_all(dir.path().join("cd/boot/grub")).expect("made");
+    fs::write(dir.path().join("cd/boot/grub/grub.cfg"), "serial\nterminal_output serial\necho it runs\nsleep 60\n")
+        .expect("written");
+    let made = Command::new("grub-mkrescue").args(["-o", "x.iso", "cd"]).current_dir(dir.path()).output();
+    assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
+    let image = dir.path().join("x.iso");
+    let done = Program::new().args(["check", "--boot"]).arg(&image).done().exits(0);
+    for says in [
+        "proven BIOS, boot loader: ",
+        "proven BIOS, boot loader, as a USB disk: ",
+        "proven UEFI: ",
+        "proven UEFI, as a USB disk: ",
+        "QEMU DVD-ROM",
+        "USB HARDDRIVE",
+    ] {
+        assert!(done.text().contains(says), "no {says:?} in {}", done.text());
+    }
+    // Without its boot code, it boots as a CD only.
+    let mut bytes = fs::read(&image).expect("readable");
+    bytes[0..3].copy_from_slice(b"\xf4\xeb\xfd");
+    fs::write(&image, bytes).expect("written");
+    let program = Program::new().args(["check", "--boot", "--quiet", "--timeout", "20s", "--ignore", "loader-stray"]);
+    let done = program.arg(&image).done().exits(1);
+    assert!(done.text().starts_with("failed BIOS, boot loader, as a USB disk: "), "{}", done.text());
     assert_eq!(done.text().lines().count(), 1, "{}", done.text());
 }
 

@@ -1,5 +1,7 @@
 //! The commands `bootling check`, and `ls` and `cat` of disks and UKIs.
 
+use std::fs;
+
 use snapbox::str;
 
 use crate::case::Case;
@@ -28,6 +30,52 @@ fn images_of_bootling_disk_have_no_problems_in_any_format_and_sector_size() {
             case.bootling(&["cat", "x", "efi/boot/bootx64.efi"]).assert().success().stdout_eq(uki());
         }
     }
+}
+
+#[test]
+fn a_vmdk_of_several_files_is_opened_on_request_only() {
+    let case = usual();
+    for (form, commas) in [("twoGbMaxExtentFlat", "a"), ("monolithicFlat", "a,b"), ("twoGbMaxExtentSparse", "c")] {
+        let name = format!("{commas}-{form}.vmdk");
+        let options = format!("subformat={form}");
+        let words = ["convert", "-f", "raw", "-O", "vmdk", "-o", &options, "disk.raw", &name];
+        let made = std::process::Command::new("qemu-img").args(words).current_dir(case.path()).output();
+        assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
+        case.bootling(&["check", &name]).assert().code(125).stderr_eq(format!(
+            "error: failed to check {name}: failed to open {name}: it refers to another file (its extents), which would \
+             be read with your permissions\nadvice: --allow-backing opens it\n"
+        ));
+        case.bootling(&["check", "--quiet", "--allow-backing", &name])
+            .assert()
+            .success()
+            .stdout_eq("")
+            .stderr_eq("[..]");
+        let cat = |words: &[&str]| case.bootling(words).assert().success().get_output().stdout.clone();
+        let expected = cat(&["cat", "disk.raw", "efi/boot/bootx64.efi"]);
+        assert_eq!(cat(&["cat", "--allow-backing", &name, "efi/boot/bootx64.efi"]), expected, "{form}");
+    }
+}
+
+#[test]
+fn the_boot_code_of_syslinux_has_no_backup() {
+    let case = Case::new();
+    fs::File::create(case.path().join("x")).and_then(|file| file.set_len(64 << 20)).expect("a file");
+    for words in [&["mkfs.fat", "-F", "32"][..], &["syslinux", "--install"]] {
+        let mut command = std::process::Command::new(words[0]);
+        command.args(&words[1..]).arg("x").current_dir(case.path()).env("PATH", "/usr/bin:/usr/sbin:/bin:/sbin");
+        let done = command.output().expect("mkfs.fat and syslinux are installed");
+        assert!(done.status.success(), "{done:?}");
+    }
+    let found = |case: &Case| {
+        let output = case.bootling(&["check", "x"]).assert().get_output().stdout.clone();
+        String::from_utf8_lossy(&output).contains("fat-backup")
+    };
+    assert!(!found(&case));
+    // The parameters of the file system must match.
+    let mut disk = case.read("x");
+    disk[6 * 512 + 0x24] ^= 1;
+    case.write("x", &disk);
+    assert!(found(&case));
 }
 
 #[test]

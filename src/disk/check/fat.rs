@@ -195,6 +195,12 @@ fn copies_of_fat32<M: Medium>(volume: &Volume<M>, first: &[u8; 512], place: &Pla
     let read = volume.medium().read_at(&mut copy, u64::from(backup) * volume.geometry().sector);
     // A mount changes the state byte, but not in the backup.
     copy[65] = first[65];
+    // SYSLINUX and its relatives install their name and code in sector 0 only (`libinstaller/syslxint.h`). The
+    // parameters of the file system are at bytes 11 to 89.
+    if first[3..11] == *b"SYSLINUX" {
+        copy[..11].copy_from_slice(&first[..11]);
+        copy[90..].copy_from_slice(&first[90..]);
+    }
     if read.is_err() || copy != *first {
         let size = volume.geometry().sector;
         let mend = format!("dd if=PARTITION of=PARTITION bs={size} seek={backup} count=1 conv=notrunc");

@@ -2,12 +2,14 @@
 //! VMDK, VHDX, VDI, dynamic VHD, QED, and qcow2 with zstd compression or subclusters.
 //!
 //! The child gets the open file, opens it read-only and with a stated format, and exports it to this process alone. It
-//! ends with this process. Images that refer to other files are refused before it starts (`references`).
+//! ends with this process. Images that refer to other files are refused before it starts (`references`), unless the user
+//! allows them.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -63,8 +65,8 @@ pub(crate) fn driver(content: Content) -> Option<&'static str> {
 }
 
 impl Foreign {
-    /// Opens `file`, whose format has this name.
-    pub(crate) fn open(file: &File, driver: &str) -> Result<Self, ForeignError> {
+    /// Opens `file`, whose format has this name. `named`: its path, if it refers to other files, which may be opened.
+    pub(crate) fn open(file: &File, named: Option<&Path>, driver: &str) -> Result<Self, ForeignError> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path)?;
@@ -72,11 +74,16 @@ impl Foreign {
         let stream = UnixStream::connect(&path)?;
         stream.set_read_timeout(Some(REPLY_LIMIT))?;
         stream.set_write_timeout(Some(REPLY_LIMIT))?;
-        let (image, socket) = (file.as_raw_fd(), listener.as_raw_fd());
+        let socket = listener.as_raw_fd();
+        let image = match named {
+            // The other files are found relative to this one. A comma ends an option.
+            Some(path) => std::path::absolute(path)?.to_string_lossy().replace(',', ",,"),
+            None => format!("/proc/self/fd/{}", file.as_raw_fd()),
+        };
         let mut command = Command::new(PROGRAM);
         command
             .arg("--blockdev")
-            .arg(format!("driver=file,node-name=file,filename=/proc/self/fd/{image},read-only=on,auto-read-only=off"))
+            .arg(format!("driver=file,node-name=file,filename={image},read-only=on,auto-read-only=off"))
             .arg("--blockdev")
             .arg(format!("driver={driver},node-name={EXPORT},file=file,read-only=on"))
             .arg("--nbd-server")

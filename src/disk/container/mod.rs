@@ -164,13 +164,13 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
             match (qcow2::Disk::open(file, path, how), other) {
                 (Ok(disk), _) => (Container::Qcow2, disk.size(), Body::Qcow2(Box::new(disk))),
                 (Err(qcow2::Qcow2Error::Header(qcow2::HeaderFault::Unsupported(_))), Some(file)) => {
-                    open_foreign(&file, &name, content, how)?
+                    open_foreign(&file, path, content, how)?
                 }
                 (Err(fault), _) => return Err(ImageError::Qcow2 { name, fault }),
             }
         }
         Content::Foreign(_) if how.reads_foreign() && foreign::driver(content).is_some() => {
-            open_foreign(&file, &name, content, how)?
+            open_foreign(&file, path, content, how)?
         }
         Content::Compressed(_) => return Err(ImageError::Compressed { name, content }),
         Content::Foreign(_) => return Err(ImageError::Foreign { name, content }),
@@ -179,15 +179,22 @@ pub fn open_as(path: &Path, how: Opening) -> Result<Image, ImageError> {
 }
 
 /// Opens an image through [`foreign::PROGRAM`].
-fn open_foreign(file: &File, name: &str, content: Content, how: Opening) -> Result<(Container, u64, Body), ImageError> {
-    let name = name.to_owned();
+fn open_foreign(
+    file: &File,
+    path: &Path,
+    content: Content,
+    how: Opening,
+) -> Result<(Container, u64, Body), ImageError> {
+    let name = path.display().to_string();
     let Some(driver) = foreign::driver(content) else { return Err(ImageError::Foreign { name, content }) };
-    match references::of(file, content) {
+    let relative = match references::of(file, content) {
         Ok(Some(what)) if !how.backing => return Err(ImageError::References { name, what }),
-        Ok(_) => {}
+        Ok(Some(_)) => Some(path),
+        Ok(None) => None,
         Err(source) => return Err(ImageError::Open { name, source }),
-    }
-    let opened = Foreign::open(file, driver).map_err(|source| ImageError::Through { name, content, source })?;
+    };
+    let opened =
+        Foreign::open(file, relative, driver).map_err(|source| ImageError::Through { name, content, source })?;
     let format = match content {
         Content::Foreign(name) => name,
         Content::Raw | Content::Qcow2 | Content::Vhd | Content::Compressed(_) => driver,

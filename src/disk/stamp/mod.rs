@@ -20,6 +20,7 @@ pub use self::write::apply;
 
 use std::io;
 
+use crate::disk::mbr::{self, MbrPartition};
 use crate::disk::signature;
 use crate::format::bootsector::{Found, recognize};
 use crate::format::gpt::{self, Fault, Gpt, Partition};
@@ -44,6 +45,8 @@ pub struct Facts {
     pub occupant: Option<&'static str>,
     /// Facts about the ISO 9660 file system, if the disk is also a CD.
     pub cd: Option<Cd>,
+    /// True if a logical partition of the MBR partition table is an EFI system partition.
+    pub(crate) has_logical_esp: bool,
 }
 
 /// Facts about an image that is also a CD.
@@ -137,7 +140,10 @@ impl Facts {
         let tables = gpt::probe(begin);
         let damaged = if tables.is_empty() { trace(begin) } else { None };
         let (occupant, cd) = (signature::occupant(begin), Cd::read(begin));
-        Ok(Self { first, size: None, tables, damaged, sector: None, occupant, cd })
+        // Only 512-byte sectors: no BIOS boots from other disks.
+        let partitions = mbr::read(begin, SectorSize::S512).unwrap_or_default();
+        let has_logical_esp = partitions.iter().any(MbrPartition::is_logical_esp);
+        Ok(Self { first, size: None, tables, damaged, sector: None, occupant, cd, has_logical_esp })
     }
 
     /// Returns the relevant table: the one for the known sector size, or else the first.
@@ -276,7 +282,7 @@ fn against_overwriting(facts: &Facts, mbr: &Mbr, found: &Found) -> Option<Object
 /// Returns the objections to writing boot code. If the same code is already `there`, no foreign code is lost.
 fn against_writing(facts: &Facts, mbr: &Mbr, found: &Found, there: bool) -> Vec<Objection> {
     let mut objections = Vec::new();
-    let by_mbr = mbr.has_esp() && !mbr.is_protective();
+    let by_mbr = (mbr.has_esp() || facts.has_logical_esp) && !mbr.is_protective();
     if facts.tables.is_empty() {
         match &facts.damaged {
             Some(fault) => objections.push(Objection::Damaged(fault.clone())),

@@ -92,6 +92,21 @@ fn an_mbr_disk_with_an_esp_needs_no_gpt_and_a_loader_on_it_is_respected() {
 }
 
 #[test]
+fn an_esp_in_a_logical_partition_needs_no_gpt() {
+    let mut disk = vec![0; 256 * 512];
+    let record = |kind, first_lba, sectors| Record { kind, first_lba, sectors, ..Record::default() };
+    change(&mut disk, |mbr| (mbr.bootable, mbr.records[0]) = (true, record(0x05, 64, 128)));
+    let mut logical = Mbr { bootable: true, ..Mbr::decode(&[0; 512]) };
+    (logical.records[0], logical.records[1]) = (record(0x83, 8, 8), record(0x05, 32, 64));
+    disk[64 * 512..65 * 512].copy_from_slice(&logical.encode());
+    (logical.records[0], logical.records[1]) = (record(0xEF, 8, 8), Record::default());
+    disk[96 * 512..97 * 512].copy_from_slice(&logical.encode());
+    assert_eq!(stamped(&disk, &WRITE).overridden, []);
+    disk[96 * 512 + 450] = 0x0c;
+    assert_eq!(refused(&disk), Objection::NoTable);
+}
+
+#[test]
 fn disks_without_a_gpt_and_bios_bootable_disks_are_refused_unless_forced() {
     let mut other_code = usual();
     change(&mut other_code, |mbr| mbr.boot_code[0] = 0xeb);
