@@ -26,7 +26,7 @@ static GUEST: Guest = Guest {
     tcg_parameters: &[],
     fast_boot: &["cryptomgr.notests"],
     fast_boot_tcg: &["cryptomgr.notests"],
-    images: &["arch/arm64/boot/Image"],
+    images: &["arch/arm64/boot/Image", "arch/arm64/boot/Image.gz", "arch/arm64/boot/vmlinuz.efi"],
     config: "ARM64",
     serial: ["SERIAL_AMBA_PL011", "SERIAL_AMBA_PL011_CONSOLE"],
 };

@@ -17,8 +17,9 @@ use bootling::{
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Image")]
 pub(crate) struct InitrdArgs {
-    /// Kernel for the image: an image file, a release installed below the root, a kernel build tree, or a .deb package,
-    /// which is read without being installed. `debian:` is Debian's default kernel, `debian:NAME` another one (`cloud`,
+    /// Kernel for the image: an image file, a release installed below the root, a kernel build tree, or a package
+    /// (.deb, .pkg.tar.zst, .apk), which is read without being installed. Several packages: separated by commas, or a
+    /// directory of packages; or a directory with the unpacked files. `debian:` is Debian's default kernel, `debian:NAME` another one (`cloud`,
     /// `6.12`, or a package, with =VERSION if needed); the package is fetched once with the host's apt, without root.
     /// Default: the newest readable kernel.
     #[arg(long, short = 'k', value_name = "KERNEL", env = "BOOTLING_KERNEL")]

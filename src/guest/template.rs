@@ -261,6 +261,10 @@ fn find_kernel(
     let mut progress = |doing: &str| listener.progress(doing);
     let requested = spec.kernel.as_ref().unwrap_or(&KernelRef::Newest);
     let kernel = kernel::find(root, requested, spec.boot.arch, cache, &mut progress)?;
+    let unused = match requested {
+        KernelRef::Named(name) => kernel::unused_sections(Path::new(name)),
+        KernelRef::Newest => None,
+    };
     // Firmware starts a kernel as a boot loader does: from the bzImage.
     let (kernel, vmlinux) = match spec.boot.firmware {
         FirmwareRef::Direct => {
@@ -269,6 +273,9 @@ fn find_kernel(
         }
         FirmwareRef::Bios | FirmwareRef::Uefi { .. } | FirmwareRef::File(_) => (kernel.for_firmware()?, None),
     };
+    if let Some(note) = unused {
+        listener.note(&note);
+    }
     if let Some(requested) = spec.boot.arch.filter(|arch| *arch != kernel.arch) {
         return Err(MachineError::ArchMismatch { requested, origin: kernel.origin, found: kernel.arch }.into());
     }

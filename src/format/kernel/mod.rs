@@ -5,3 +5,4 @@ pub(crate) mod bzimage;
 pub(crate) mod package;
 pub(crate) mod release;
 pub(crate) mod vmlinux;
+pub(crate) mod zboot;

@@ -1,4 +1,5 @@
-//! Parser of the outer layers of a `.deb` (deb(5)): an ar archive whose member `data.tar.*` is the file tree.
+//! Parser of the outer layers of packages. A `.deb` (deb(5)) is an ar archive whose member `data.tar.*` is the file tree;
+//! other packages are compressed tar archives.
 //!
 //! This module parses the ar headers because the `ar` crate (0.9) allocates the size that a name table declares,
 //! without a limit. An xz stream with several blocks, as dpkg writes it, is decompressed on up to 8 threads.
@@ -57,6 +58,30 @@ impl Seek for Window<'_> {
 /// Finds the `data.tar.*` member in a package of `len` bytes. Returns its name and a reader of its bytes.
 pub fn data_member(file: &File, len: u64) -> io::Result<(String, Window<'_>)> {
     member(file, len, "data.tar")
+}
+
+/// Returns a reader of the tar archive with the files of a package: a `.deb`, or a compressed tar archive, which packages of
+/// Arch (`.pkg.tar.zst`) and Alpine (`.apk`, several gzip streams) are. Returns `None` for any other file.
+pub(crate) fn files(file: &File, len: u64) -> io::Result<Option<Box<dyn Read + '_>>> {
+    let mut magic = [0; 8];
+    if file.read_exact_at(&mut magic, 0).is_err() {
+        return Ok(None);
+    }
+    if magic == MAGIC {
+        let (name, member) = data_member(file, len)?;
+        return tar_of(&name, member).map(Some);
+    }
+    let compression = Compression::detect(&magic);
+    if compression == Compression::None || !compression.is_readable() {
+        return Ok(None);
+    }
+    let open = || {
+        let whole = Window { file, start: 0, len, at: 0 };
+        compression.reader(BufReader::with_capacity(1 << 18, whole), Streams::All)
+    };
+    let mut header = [0; 512];
+    let is_tar = open()?.read_exact(&mut header).is_ok() && header.get(257..262) == Some(b"ustar");
+    if is_tar { open().map(Some) } else { Ok(None) }
 }
 
 /// Returns the fields of the first paragraph of a package's control file (deb-control(5)).
@@ -174,7 +199,7 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{control, data_member, number, tar_of};
+    use super::{control, data_member, files, number, tar_of};
     use proptest::prelude::{ProptestConfig, any, proptest};
     use std::fs::File;
     use std::io::{Read as _, Write as _};
@@ -231,6 +256,33 @@ pub(crate) mod tests {
         let none = package(&[("debian-binary", b"2.0\n")]);
         let error = data_member(&file(&none), none.len() as u64).expect_err("refused").to_string();
         assert!(error.contains("no data.tar member (found debian-binary)"), "{error}");
+    }
+
+    #[test]
+    fn the_files_of_each_kind_of_package_are_found_and_other_files_are_none() {
+        let tree = crate::root::kernel::unpack::tests::archive(&[("boot/vmlinuz-6.9.0", b"image")]);
+        let gzip = |bytes: &[u8]| {
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gz.write_all(bytes).expect("compressed");
+            gz.finish().expect("finished")
+        };
+        // Alpine's packages have a signature, control data and files in separate streams.
+        let apk = [gzip(&tree[..512]), gzip(&tree[512..])].concat();
+        for (name, bytes) in [
+            ("deb", package(&[("debian-binary", b"2.0\n"), ("data.tar", &tree)])),
+            ("pkg.tar.zst", zstd::encode_all(tree.as_slice(), 1).expect("compressed")),
+            ("apk", apk),
+        ] {
+            let file = file(&bytes);
+            let mut found = Vec::new();
+            let mut reader = files(&file, bytes.len() as u64).expect(name).expect(name);
+            reader.read_to_end(&mut found).expect(name);
+            assert_eq!(found, tree, "{name}");
+        }
+        for bytes in [Vec::new(), b"07070100".to_vec(), gzip(&[0; 600]), gzip(b"short"), tree] {
+            let file = file(&bytes);
+            assert!(files(&file, bytes.len() as u64).expect("read").is_none());
+        }
     }
 
     #[test]

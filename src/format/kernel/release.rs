@@ -33,6 +33,12 @@ pub(crate) fn is_release(text: &str) -> bool {
     plain && text.len() <= UTS_LEN && text.starts_with(|first: char| first.is_ascii_digit())
 }
 
+/// Returns true for the name of a kernel image: `vmlinuz-` with a release or the name of a flavor (Alpine: `vmlinuz-virt`).
+pub(crate) fn is_vmlinuz(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+    name.strip_prefix("vmlinuz-").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(plain))
+}
+
 /// A component of a release. The order of the variants is the sort order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Piece {

@@ -99,6 +99,30 @@ fn search(
     Ok(None)
 }
 
+/// A part of a file that is loaded at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileSegment {
+    /// `p_paddr`.
+    pub(crate) address: u64,
+    /// `p_offset`.
+    pub(crate) offset: u64,
+    /// `p_filesz`.
+    pub(crate) len: u64,
+}
+
+/// Returns the `PT_LOAD` segments with contents, all inside the file.
+pub(crate) fn file_segments(file: &(impl ReadAt + ?Sized)) -> Result<Vec<FileSegment>, ElfError> {
+    let segments = Elf::read(PagedReader::new(file))?.segments()?;
+    let loaded = segments.iter().filter(|segment| segment.p_type == PT_LOAD && segment.p_filesz > 0);
+    let found = loaded.map(|segment| {
+        let (address, offset, len) = (segment.p_paddr, segment.p_offset, segment.p_filesz);
+        let is_inside = offset.checked_add(len).is_some_and(|end| end <= file.size());
+        let rule = "a segment extends past the end of the file";
+        if is_inside { Ok(FileSegment { address, offset, len }) } else { Err(ElfError::Malformed { offset, rule }) }
+    });
+    found.collect()
+}
+
 /// Returns `p_vaddr`, `p_memsz` and `p_paddr` of each `PT_LOAD` segment.
 pub(crate) fn loads(image: &[u8]) -> Result<Vec<(u64, u64, u64)>, ElfError> {
     let segments = Elf::read(PagedReader::new(image))?.segments()?;

@@ -69,7 +69,7 @@ mod tests {
         let cache = Cache::at(dir.path().join("cache"), 1 << 20).expect("a cache");
         fs::create_dir_all(dir.path().join("arch/x86/boot")).expect("made");
         fs::write(dir.path().join("vmlinux"), vmlinux(62, true)).expect("written");
-        let found = || tree::find(dir.path(), "tree", &cache).expect("found").for_firmware();
+        let found = || tree::find(dir.path(), "tree", &cache, &mut |_| {}).expect("found").for_firmware();
         assert_eq!(found().expect("alone").kind, ImageKind::VmlinuxPvh);
         let bzimage = dir.path().join("arch/x86/boot/bzImage");
         let with = |version: &[u8]| {

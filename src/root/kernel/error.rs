@@ -208,6 +208,9 @@ fn no_image(refused: &[String], modules: usize) -> String {
     match modules {
         0 => "no /boot/vmlinuz-RELEASE and no modules; a meta-package only depends on the real one (apt-cache depends)"
             .to_owned(),
-        modules => format!("{modules} modules but no image; pass the package that contains /boot/vmlinuz-RELEASE"),
+        modules => format!(
+            "{modules} modules but no image; pass the package that contains /boot/vmlinuz-RELEASE too \
+             (Debian, Ubuntu: linux-image-RELEASE), as --kernel A.deb,B.deb"
+        ),
     }
 }

@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::image::{Bootable, identify, search_release};
+use super::container::{self, Located};
+use super::image::search_release;
 use super::{
     ImageKind, Kernel, ModuleDir, ModuleLayout,
     config::{self, Config},
@@ -21,6 +23,9 @@ use crate::root::directory::Root;
 use crate::root::fetch::{Fetch, KernelPackage, Packages};
 use crate::{format::archive_path::ArchivePath, root::request::KernelRef};
 
+/// Limit of the number of files in a directory of packages.
+const PACKAGES_LIMIT: usize = 4096;
+
 /// Finds the requested kernel. Calls `progress` once for each step that takes noticeably long. `arch` selects a kernel that
 /// is available for several architectures; it does not restrict others. Default: the host's.
 pub fn find(
@@ -31,7 +36,7 @@ pub fn find(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Kernel, KernelError> {
     match wanted {
-        KernelRef::Newest => newest(root, cache),
+        KernelRef::Newest => newest(root, cache, progress),
         KernelRef::Named(name) => named(root, name, arch, cache, progress),
     }
 }
@@ -105,7 +110,17 @@ fn named(
         let arch = arch.or(Arch::host()).unwrap_or(Arch::X86_64);
         let fetch = Fetch { arch, cache, refresh: false };
         let path = fetch.get(&Packages::Kernel(package?), progress)?;
-        return deb::find(&path, &name.to_string_lossy(), cache, progress);
+        return deb::find(&[path], &name.to_string_lossy(), cache, progress);
+    }
+    if name.as_bytes().contains(&b',') {
+        let parts: Vec<PathBuf> =
+            name.as_bytes().split(|byte| *byte == b',').map(|part| PathBuf::from(OsStr::from_bytes(part))).collect();
+        let missing = parts.iter().filter(|part| !part.is_file());
+        let missing: Vec<String> = missing.map(|part| part.display().to_string()).collect();
+        if missing.is_empty() {
+            return deb::find(&parts, &name.to_string_lossy(), cache, progress);
+        }
+        tried.extend(missing);
     }
     if name.as_bytes().contains(&b'/') {
         let inside = root.host_path(&root.typed(path));
@@ -119,7 +134,9 @@ fn named(
         for place in places(text) {
             let place = ArchivePath::new(place);
             match root.resolve(&place) {
-                Ok(found) => return image_file(root, &root.host_path(&found.real), &root.host_path(&place), cache),
+                Ok(found) => {
+                    return image_file(root, &root.host_path(&found.real), &root.host_path(&place), cache, progress);
+                }
                 Err(error) if error.is_missing() => tried.push(root.host_path(&place).display().to_string()),
                 Err(error) => return Err(error.into()),
             }
@@ -146,44 +163,84 @@ fn there(path: &Path) -> Result<bool, KernelError> {
     path.try_exists().map_err(|source| KernelError::Io { doing: "access", path: path.to_owned(), source })
 }
 
+/// Returns true if the file is a package.
+fn is_package(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let mut magic = [0; package::MAGIC.len()];
+    // Opening the archive in a .deb takes longer.
+    if file.read_exact_at(&mut magic, 0).is_ok() && magic == package::MAGIC {
+        return Ok(true);
+    }
+    Ok(package::files(&file, file.metadata()?.len())?.is_some())
+}
+
+/// Returns the packages in a directory, in alphabetical order.
+fn packages_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)?.take(PACKAGES_LIMIT) {
+        let path = entry?.path();
+        if path.is_file()
+            && [".deb", ".apk", ".pkg.tar.zst"].iter().any(|end| path.as_os_str().as_bytes().ends_with(end.as_bytes()))
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Returns the kernel in a file or directory on the host.
 fn at_path(root: &Root, path: &Path, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Kernel, KernelError> {
     let failed = |source| KernelError::Io { doing: "read", path: path.to_owned(), source };
     let origin = path.display().to_string();
     if path.is_dir() {
         if !tree::is(path) {
+            let packages = packages_in(path).map_err(failed)?;
+            if !packages.is_empty() {
+                return deb::find(&packages, &origin, cache, progress);
+            }
+            // The files of a package.
+            if ["boot", "lib/modules", "usr/lib/modules"].iter().any(|name| path.join(name).is_dir()) {
+                return newest(&Root::new(path)?, cache, progress);
+            }
             let tried = vec!["no vmlinux, arch/x86/boot/bzImage or .config".to_owned()];
             return Err(KernelError::NotBuilt { path: path.to_owned(), tried });
         }
-        return tree::find(path, &origin, cache);
+        return tree::find(path, &origin, cache, progress);
     }
-    let mut magic = Vec::new();
-    File::open(path).and_then(|file| file.take(8).read_to_end(&mut magic)).map_err(failed)?;
-    if magic == package::MAGIC {
-        return deb::find(path, &origin, cache, progress);
+    if is_package(path).map_err(failed)? {
+        return deb::find(&[path.to_owned()], &origin, cache, progress);
     }
     let real = fs::canonicalize(path).map_err(failed)?;
-    image_file(root, &real, path, cache)
+    image_file(root, &real, path, cache, progress)
 }
 
 /// Identifies a kernel image and finds its modules and configuration.
-fn image_file(root: &Root, image: &Path, typed: &Path, cache: &Cache) -> Result<Kernel, KernelError> {
-    let mut found = identify(image)?.map_err(|refused| KernelError::NotBootable {
+fn image_file(
+    root: &Root,
+    image: &Path,
+    typed: &Path,
+    cache: &Cache,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Kernel, KernelError> {
+    let located = container::locate(image, &typed.display().to_string(), cache, progress)?;
+    let located = located.map_err(|refused| KernelError::NotBootable {
         path: typed.to_owned(),
         what: refused.what,
         advice: refused.advice,
     })?;
-    if found.kind == ImageKind::Arm64 {
-        found.release = search_release(image)?;
-    }
-    complete(root, image, typed, found, cache)
+    complete(root, image, typed, located, cache)
 }
 
-/// Finds modules and configuration of an image.
-fn complete(root: &Root, image: &Path, typed: &Path, found: Bootable, cache: &Cache) -> Result<Kernel, KernelError> {
+/// Finds modules and configuration of the image in a file.
+fn complete(root: &Root, image: &Path, typed: &Path, located: Located, cache: &Cache) -> Result<Kernel, KernelError> {
+    let Located { path, mut found } = located;
+    if found.kind == ImageKind::Arm64 {
+        found.release = search_release(&path)?;
+    }
     let release = found.release.clone();
     let mut kernel = Kernel {
-        image: image.to_owned(),
+        image: path,
         kind: found.kind,
         arch: found.arch,
         release: found.release,
@@ -243,7 +300,7 @@ fn config_near(
 }
 
 /// Returns the newest readable kernel below the root.
-fn newest(root: &Root, cache: &Cache) -> Result<Kernel, KernelError> {
+fn newest(root: &Root, cache: &Cache, progress: &mut dyn FnMut(&str)) -> Result<Kernel, KernelError> {
     let mut candidates: Vec<(String, ArchivePath)> = Vec::new();
     let boot = ArchivePath::new("/boot");
     for name in list(root, &boot)? {
@@ -269,8 +326,8 @@ fn newest(root: &Root, cache: &Cache) -> Result<Kernel, KernelError> {
             continue;
         };
         let image = root.host_path(&found.real);
-        match identify(&image) {
-            Ok(Ok(found)) => return complete(root, &image, &typed, found, cache),
+        match container::locate(&image, &typed.display().to_string(), cache, progress) {
+            Ok(Ok(located)) => return complete(root, &image, &typed, located, cache),
             Ok(Err(refused)) => skipped.push(format!("{} is {}", typed.display(), refused.what)),
             Err(KernelError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 let path = typed.display();
@@ -486,6 +543,39 @@ mod tests {
         let at = |name: &str| format!("/lib/modules/6.9.0/kernel/{name}.ko");
         assert_eq!(loads, [(at("b"), "".into()), (at("a"), "x=1".into())]);
         assert_eq!(fs::read(modules.join("kernel/b.ko")).expect("read"), module(&["depends="]));
+    }
+
+    #[test]
+    fn a_kernel_is_found_in_several_packages_and_in_unpacked_ones() {
+        let world = World::new();
+        let image: (&str, &[u8]) = ("./boot/vmlinuz-6.9.0", &bzimage("6.9.0"));
+        let [a, b] = ["depends=b", "depends="].map(|info| module(&[info]));
+        let a: (&str, &[u8]) = ("./lib/modules/6.9.0/kernel/a.ko", &a);
+        let b: (&str, &[u8]) = ("./usr/lib/modules/6.9.0/kernel/b.ko", &b);
+        let deb = |files: &[(&str, &[u8])]| package(&[("data.tar", &archive(files))]);
+        let pacman = zstd::encode_all(archive(&[a, b]).as_slice(), 1).expect("compressed");
+        world.write("all/image.deb", &deb(&[image])).write("all/modules.deb", &deb(&[a]));
+        world.write("all/modules-extra.deb", &deb(&[b]));
+        world.write("arch/image.deb", &deb(&[image])).write("arch/modules.pkg.tar.zst", &pacman);
+        for (name, content) in [image, a, ("lib/modules/6.9.0/kernel/b.ko", b.1)] {
+            world.write(&format!("unpacked/{name}"), content);
+        }
+        let root = Root::new(world.path("root")).expect("a root");
+        let at = |name: &str| world.path(name).display().to_string();
+        let comma = format!("{},{},{}", at("all/modules.deb"), at("all/image.deb"), at("all/modules-extra.deb"));
+        for wanted in [at("all"), comma.clone(), at("arch"), at("unpacked")] {
+            let kernel = world.named(&wanted).expect(&wanted);
+            assert_eq!(kernel.release.as_deref(), Some("6.9.0"), "{wanted}");
+            let request = ModuleRequest { name: "a".into(), params: OsString::new() };
+            let cache = || Ok(world.cache.clone());
+            let modules = resolve_with(&root, &kernel, &[request], &[], &cache).expect(&wanted);
+            assert_eq!(modules.loads.len(), 2, "{wanted}");
+        }
+        let error = world.named(format!("{comma},{}", at("gone.deb"))).expect_err("missing").to_string();
+        assert!(error.contains("no such file or release") && error.contains("gone.deb"), "{error}");
+        world.write("all/other.deb", &deb(&[("./boot/vmlinuz-6.10.0", image.1)]));
+        let error = world.named(at("all")).expect_err("two kernels").to_string();
+        assert!(error.contains("several kernels: boot/vmlinuz-6.10.0, boot/vmlinuz-6.9.0"), "{error}");
     }
 
     /// Pseudo-random numbers, the same in each run (xorshift64).

@@ -43,7 +43,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn new(what: impl Into<String>, advice: &'static str) -> Self {
+    pub(super) fn new(what: impl Into<String>, advice: &'static str) -> Self {
         Self { what: what.into(), advice }
     }
 }
@@ -157,7 +157,7 @@ fn other_file(head: &[u8], len: u64) -> Refused {
         (b"070701".as_slice(), "an initrd (newc cpio archive)", INITRD),
         (b"070702", "an initrd (newc cpio archive with checksums)", INITRD),
         (b"070707", "a cpio archive in the old format", INITRD),
-        (b"\xed\xab\xee\xdb", "an rpm package", "unpack it (rpm2cpio FILE | cpio -id) and pass its vmlinuz"),
+        (b"\xed\xab\xee\xdb", "an rpm package", "unpack it (rpm2cpio FILE | cpio -id) and pass the directory"),
         (b"\x27\x05\x19\x56", "a U-Boot uImage", GIVE_KERNEL),
         (b"QFI\xfb", "a qcow2 disk image", "extract the kernel and pass that, or boot the disk"),
         (b"\xd0\x0d\xfe\xed", "a device tree or FIT image", GIVE_KERNEL),

@@ -5,6 +5,7 @@
 
 mod bzimage;
 pub(crate) mod config;
+mod container;
 pub(crate) mod deb;
 pub(crate) mod error;
 pub mod find;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 use crate::arch::Arch;
 
 pub(crate) use self::config::Config;
+pub use self::container::unused_sections;
 pub use self::error::KernelError;
 pub use self::find::{find, find_to_build};
 pub(crate) use self::tree::paths as tree_paths;

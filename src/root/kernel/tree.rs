@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::container::{self, Located};
 use super::{Kernel, ModuleDir, ModuleLayout, config, error::KernelError, ikconfig, image};
 use crate::arch::Arch;
 use crate::cache::Cache;
@@ -84,7 +85,12 @@ fn locate(directory: &Path) -> Result<PathBuf, KernelError> {
 }
 
 /// Returns the kernel built in `directory`, or built from the source there.
-pub(super) fn find(directory: &Path, origin: &str, cache: &Cache) -> Result<Kernel, KernelError> {
+pub(super) fn find(
+    directory: &Path,
+    origin: &str,
+    cache: &Cache,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Kernel, KernelError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| KernelError::Io { doing: "read", path, source }
@@ -94,35 +100,49 @@ pub(super) fn find(directory: &Path, origin: &str, cache: &Cache) -> Result<Kern
     let directory = fs::canonicalize(&located).map_err(failed(&located))?;
     let stated = fs::read_to_string(directory.join("include/config/kernel.release")).ok();
     let stated = stated.map(|text| text.trim().to_owned()).filter(|text| release::is_release(text));
-    let mut refused = Vec::new();
+    let (mut refused, mut containers) = (Vec::new(), Vec::new());
+    let mut located = None;
     for name in images() {
         let path = directory.join(name);
         if !path.exists() {
             refused.push(format!("{name}: not built"));
             continue;
         }
-        let found = match image::identify(&path)? {
-            Ok(found) => found,
+        match image::identify(&path)? {
+            Ok(found) => {
+                located = Some(Located { path, found });
+                break;
+            }
             Err(why) => {
                 refused.push(format!("{name}: {}", why.what));
-                continue;
+                containers.push(path);
             }
-        };
-        // If the image was not rebuilt, kernel.release is newer than the image. Use the release of the image, since the
-        // image is booted.
-        let release = found.release.or_else(|| stated.clone());
-        let host = directory.clone();
-        let modules = directory.join("modules.order").exists().then_some(());
-        let modules =
-            modules.and(release.clone()).map(|release| ModuleDir { host, release, layout: ModuleLayout::BuildTree });
-        let config = config::read(&directory.join(".config"))?;
-        let mut kernel = Kernel { image: path, kind: found.kind, arch: found.arch, release, modules, config, origin };
-        if kernel.config.is_none() {
-            kernel.config = ikconfig::find(&kernel, cache)?;
         }
-        return Ok(kernel);
     }
-    Err(KernelError::NotBuilt { path: directory, tried: refused })
+    // An image that must be extracted is used only if there is no other.
+    for path in containers {
+        if located.is_none() {
+            located = container::locate(&path, &origin, cache, progress)?.ok();
+        }
+    }
+    let Some(Located { path: image, found }) = located else {
+        return Err(KernelError::NotBuilt { path: directory, tried: refused });
+    };
+    // If the image was not rebuilt, kernel.release is newer than the image. Use the release of the image, since the
+    // image is booted.
+    let release = found.release.or(stated);
+    let modules = directory.join("modules.order").exists().then_some(directory.clone());
+    let modules = modules.zip(release.clone()).map(|(host, release)| ModuleDir {
+        host,
+        release,
+        layout: ModuleLayout::BuildTree,
+    });
+    let config = config::read(&directory.join(".config"))?;
+    let mut kernel = Kernel { image, kind: found.kind, arch: found.arch, release, modules, config, origin };
+    if kernel.config.is_none() {
+        kernel.config = ikconfig::find(&kernel, cache)?;
+    }
+    Ok(kernel)
 }
 
 #[cfg(test)]
@@ -144,16 +164,16 @@ mod tests {
         fs::write(dir.path().join(".config"), "CONFIG_PVH=y\n").expect("written");
         fs::write(dir.path().join("modules.order"), "drivers/a.o\n").expect("written");
         assert!(is(dir.path()));
-        let unbuilt = find(dir.path(), "tree", &cache).expect_err("nothing built");
-        assert!(matches!(&unbuilt, KernelError::NotBuilt { tried, .. } if tried.len() == 4), "{unbuilt}");
+        let unbuilt = find(dir.path(), "tree", &cache, &mut |_| {}).expect_err("nothing built");
+        assert!(matches!(&unbuilt, KernelError::NotBuilt { tried, .. } if tried.len() == 6), "{unbuilt}");
         fs::write(dir.path().join("arch/x86/boot/bzImage"), image(b"payload!")).expect("written");
         fs::write(dir.path().join("vmlinux"), vmlinux(62, false)).expect("written");
-        let kernel = find(dir.path(), "tree", &cache).expect("found");
+        let kernel = find(dir.path(), "tree", &cache, &mut |_| {}).expect("found");
         assert_eq!((kernel.kind, kernel.release.as_deref()), (ImageKind::BzImage, Some("6.9.0-test")));
         assert_eq!(kernel.modules.expect("modules").layout, ModuleLayout::BuildTree);
         assert!(kernel.config.expect("a configuration").is_builtin("PVH"));
         fs::write(dir.path().join("vmlinux"), vmlinux(62, true)).expect("written");
-        let found = find(dir.path(), "tree", &cache).expect("found");
+        let found = find(dir.path(), "tree", &cache, &mut |_| {}).expect("found");
         assert_eq!(found.kind, ImageKind::VmlinuxPvh);
         let images = |image| paths(dir.path(), image).iter().filter(|path| path.ends_with("vmlinux")).count();
         assert_eq!((images(Some(found.image.as_path())), images(None)), (1, 1));
@@ -170,7 +190,7 @@ mod tests {
         for name in super::SOURCE {
             fs::write(source.join(name), "").expect("written");
         }
-        let error = find(&source, "linux", &cache).expect_err("not built").to_string();
+        let error = find(&source, "linux", &cache, &mut |_| {}).expect_err("not built").to_string();
         assert!(error.contains("vmlinux: not built") && error.contains("make O="), "{error}");
         let build = |name: &str| {
             let output = dir.path().join(name);
@@ -180,14 +200,14 @@ mod tests {
             fs::canonicalize(output).expect("real")
         };
         let beside = build("build");
-        let kernel = find(&source, "linux", &cache).expect("found");
+        let kernel = find(&source, "linux", &cache, &mut |_| {}).expect("found");
         assert_eq!(
             (kernel.image.as_path(), kernel.origin.as_str()),
             (beside.join("vmlinux").as_path(), beside.to_str().expect("UTF-8"))
         );
         assert!(paths(&source, Some(&kernel.image)).contains(&beside.join(".config")));
         build("linux/out");
-        let error = find(&source, "linux", &cache).expect_err("two").to_string();
+        let error = find(&source, "linux", &cache, &mut |_| {}).expect_err("two").to_string();
         assert!(error.contains("several builds") && error.contains("linux/out"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ use tar::{Archive, EntryType, PaxExtensions};
 
 use super::place::{TOTAL_LIMIT, write_file, write_module};
 use crate::format::compression::SizeLimited;
-use crate::format::kernel::release::is_release;
+use crate::format::kernel::release::{is_release, is_vmlinuz};
 use crate::format::modules::name;
 use crate::root::modules::scan::Scanned;
 
@@ -55,7 +55,8 @@ impl Selected {
         if let Some(name) = path.strip_prefix("boot/") {
             let of = |prefix: &str| name.strip_prefix(prefix).is_some_and(is_release);
             return match () {
-                () if of("vmlinuz-") || of("vmlinux-") => Some(Self::Image(path.to_owned())),
+                // Alpine: vmlinuz-virt
+                () if of("vmlinux-") || is_vmlinuz(name) => Some(Self::Image(path.to_owned())),
                 () if of("config-") => Some(Self::Plain(path.to_owned())),
                 () => None,
             };

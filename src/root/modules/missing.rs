@@ -49,7 +49,8 @@ fn place_of(kernel: &Kernel, name: &str, builtin_known: bool) -> String {
         None => match tree::of_image(&kernel.image) {
             Some(top) => format!("build tree {} has no modules.order; run make modules there", top.display()),
             None => format!(
-                "kernel {release} ({}) has no modules; pass a package, a build tree or an installed release with --kernel",
+                "kernel {release} ({}) has no modules; pass a package, a build tree or an installed release with --kernel; \
+                 if another package has the modules (Ubuntu: linux-modules-{release}), both: --kernel A.deb,B.deb",
                 kernel.origin
             ),
         },
