@@ -260,3 +260,157 @@ fn next(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
     let end = HEADER + header.len as usize;
     Ok((bytes.len() >= end).then_some((header, end)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FileServer;
+    use crate::format::protocol::files::{GREETING, HEADER, Header, greeting};
+    use crate::guest::files::shares::{Share, find};
+    use crate::qemu::device::files::{FilesRequest, ShareRequest};
+    use proptest::collection::vec;
+    use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+    use std::fs;
+    use std::io::{Read, Write};
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+
+    /// `FUSE_LOOKUP`, `FUSE_INIT`, `FUSE_READLINK`.
+    const LOOKUP: u32 = 1;
+    const READLINK: u32 = 5;
+    const INIT: u32 = 26;
+
+    fn shares(directory: &Path, mode: &str) -> Vec<Share> {
+        let typed = format!("{}=/x{mode}", directory.display());
+        let share = ShareRequest::parse(typed.as_ref()).expect("a share");
+        find(&FilesRequest { shares: vec![share], ..FilesRequest::default() }).expect("found")
+    }
+
+    /// A request with its header.
+    fn request(opcode: u32, node: u64, body: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(40 + body.len()).expect("short");
+        let mut bytes = Header { share: 0, len }.encode().to_vec();
+        bytes.extend(len.to_le_bytes());
+        bytes.extend(opcode.to_le_bytes());
+        bytes.extend(7_u64.to_le_bytes());
+        bytes.extend(node.to_le_bytes());
+        bytes.extend([0; 16]);
+        bytes.extend(body);
+        bytes
+    }
+
+    /// The first request of a kernel of protocol 7.31, with all options that need no second word.
+    fn init() -> Vec<u8> {
+        let body: Vec<u8> = [7_u32, 31, 0, u32::MAX >> 2].iter().flat_map(|word| word.to_le_bytes()).collect();
+        request(INIT, 0, &body)
+    }
+
+    /// A connected server, after the greeting.
+    fn connected(shares: &[Share]) -> (FileServer, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("a socket");
+        let server = FileServer::start(&ours, shares).expect("a server");
+        theirs.write_all(b"left over").and_then(|()| theirs.write_all(&greeting(5))).expect("sent");
+        let mut answer = [0; GREETING];
+        theirs.read_exact(&mut answer).expect("a greeting");
+        assert_eq!(answer, greeting(5));
+        (server, theirs)
+    }
+
+    /// Sends a request; returns the error number and the body of the reply.
+    fn ask(stream: &mut UnixStream, request: &[u8]) -> (i32, Vec<u8>) {
+        stream.write_all(request).expect("sent");
+        let mut header = [0; HEADER];
+        stream.read_exact(&mut header).expect("a header");
+        let header = Header::decode(header).expect("a valid header");
+        let mut reply = vec![0; header.len as usize];
+        stream.read_exact(&mut reply).expect("a reply");
+        let errno = i32::from_le_bytes(*reply[4..].first_chunk().expect("a reply has a header"));
+        (-errno, reply.split_off(16))
+    }
+
+    fn node(body: &[u8]) -> u64 {
+        u64::from_le_bytes(*body.first_chunk().expect("an entry"))
+    }
+
+    #[test]
+    fn names_and_links_do_not_lead_out_of_the_directory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let inside = dir.path().join("inside");
+        fs::create_dir_all(inside.join("sub")).expect("created");
+        fs::write(dir.path().join("secret"), "secret").expect("written");
+        symlink("..", inside.join("up")).expect("linked");
+        let (server, mut stream) = connected(&shares(&inside, ""));
+        assert_eq!(ask(&mut stream, &init()).0, 0);
+        let (errno, sub) = ask(&mut stream, &request(LOOKUP, 1, b"sub\0"));
+        assert_eq!(errno, 0);
+        for (parent, name) in
+            [(1, &b"..\0"[..]), (node(&sub), b"..\0"), (1, b"../secret\0"), (1, b".\0"), (1, b"up/secret\0")]
+        {
+            assert_eq!(ask(&mut stream, &request(LOOKUP, parent, name)).0, libc::EINVAL, "{name:?}");
+        }
+        // The link itself: not a directory in which names could be looked up.
+        let (errno, up) = ask(&mut stream, &request(LOOKUP, 1, b"up\0"));
+        assert_eq!((errno, ask(&mut stream, &request(READLINK, node(&up), b"")).1), (0, b"..".to_vec()));
+        assert_eq!(ask(&mut stream, &request(LOOKUP, node(&up), b"secret\0")).0, libc::ENOTDIR);
+        // A directory that moves out of the share takes no one with it.
+        fs::rename(inside.join("sub"), dir.path().join("moved")).expect("moved");
+        assert_eq!(ask(&mut stream, &request(LOOKUP, node(&sub), b"..\0")).0, libc::EINVAL);
+        drop(stream);
+        assert_eq!(server.finish(), None);
+    }
+
+    #[test]
+    fn an_invalid_request_ends_the_service_with_a_note() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for invalid in
+            [&[0xff; 64][..], &Header { share: 3, len: 16 }.encode().repeat(4), &request(LOOKUP, 1, b"no end")]
+        {
+            let (server, mut stream) = connected(&shares(dir.path(), ":rw"));
+            stream.write_all(invalid).expect("sent");
+            assert_eq!(stream.read(&mut [0; 64]).expect("closed"), 0, "{invalid:?}");
+            let note = server.finish().expect("a note");
+            assert!(note.contains("the guest sent an invalid"), "{note}");
+        }
+    }
+
+    fn bodies() -> impl Strategy<Value = Vec<u8>> {
+        let names = prop_oneof!["a", "b", "link", "\\.\\.", "secret", "\\.\\./secret", "sub"];
+        let word = prop_oneof![0_u64..8, any::<u64>(), (0_u32..12).prop_map(|bit| 1 << bit)];
+        (vec(word, 0..6), vec(names, 0..3)).prop_map(|(words, names)| {
+            let words = words.into_iter().flat_map(u64::to_le_bytes);
+            words.chain(names.into_iter().flat_map(|name| name.into_bytes().into_iter().chain([0]))).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_requests_change_anything_outside_or_cause_a_panic(requests in vec((1_u32..53, 0_u64..6, bodies()), 1..40), writable in any::<bool>()) {
+            let dir = tempfile::tempdir().expect("a directory");
+            let inside = dir.path().join("inside");
+            fs::create_dir_all(inside.join("sub")).expect("created");
+            fs::write(dir.path().join("secret"), "secret").expect("written");
+            fs::write(inside.join("a"), "data").expect("written");
+            symlink(dir.path().join("secret"), inside.join("link")).expect("linked");
+            let (server, mut stream) = connected(&shares(&inside, if writable { ":rw" } else { "" }));
+            assert_eq!(ask(&mut stream, &init()).0, 0);
+            let mut all = Vec::new();
+            for (opcode, node, body) in &requests {
+                all.extend(request(*opcode, *node, body));
+            }
+            // The server may end the connection.
+            let _ = stream.write_all(&all).and_then(|()| stream.shutdown(std::net::Shutdown::Write));
+            let mut replies = Vec::new();
+            let _ = stream.read_to_end(&mut replies);
+            let note = server.finish().unwrap_or_default();
+            assert!(!note.contains("panic"), "{note}");
+            assert_eq!(fs::read_to_string(dir.path().join("secret")).expect("kept"), "secret");
+            let outside = fs::read_dir(dir.path()).expect("listed").count();
+            assert_eq!(outside, 2);
+            if !writable {
+                assert_eq!(fs::read_to_string(inside.join("a")).expect("kept"), "data");
+                assert_eq!(fs::read_dir(&inside).expect("listed").count(), 3);
+            }
+        }
+    }
+}
