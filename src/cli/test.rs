@@ -104,15 +104,20 @@ fn manifest(words: &[String]) -> (PathBuf, &[String]) {
 
 /// Writes the starter manifest, or that of a test suite.
 fn init(args: &TestArgs, manifest: &Path) -> anyhow::Result<u8> {
-    let text = imported::tests(args)?;
+    let kernels = args.selection.typed_kernels()?;
+    let folder = manifest.parent().unwrap_or(Path::new(""));
+    let text =
+        imported::tests(args, imported::head(args), Origin { file: "bootling.toml", folder, kernels: &kernels })?;
     let writing = || format!("failed to write {}", manifest.display());
     let file = fs::File::options().write(true).create_new(true).open(manifest);
     let mut file = match file {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!("{}: file already exists", writing()),
         file => file.with_context(writing)?,
     };
-    file.write_all(text.map_or_else(|| STARTER.to_owned(), |tests| imported::HEAD.to_owned() + &tests).as_bytes())
-        .with_context(writing)?;
+    file.write_all(
+        text.map_or_else(|| STARTER.to_owned(), |tests| imported::head(args).to_owned() + &tests).as_bytes(),
+    )
+    .with_context(writing)?;
     output::note(&format!("wrote {}; run it with `bootling test`", manifest.display()));
     Ok(0)
 }
@@ -120,29 +125,23 @@ fn init(args: &TestArgs, manifest: &Path) -> anyhow::Result<u8> {
 /// Reads the manifest and plans the selected cells.
 fn plan(args: &TestArgs, manifest: &Path, id_filters: &[String]) -> anyhow::Result<Plan> {
     let reading = || format!("failed to read {}", manifest.display());
-    let imported = imported::tests(args)?;
     // A manifest that was not named does not mix its tests with the suite's.
-    let is_used = imported.is_none() || is_named(args);
-    let text = match if is_used { fs::read_to_string(manifest) } else { Ok(imported::HEAD.to_owned()) } {
+    let is_used = !imported::is_requested(args) || is_named(args);
+    let text = match if is_used { fs::read_to_string(manifest) } else { Ok(imported::head(args).to_owned()) } {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let error = anyhow::Error::from(error).context(reading());
             return Err(output::advise(error, "`bootling test --init` writes a starter manifest"));
         }
         text => text.with_context(reading)?,
     };
-    let text = text + imported.as_deref().unwrap_or_default();
     let kernels: Vec<KernelSpec> = args.selection.typed_kernels()?;
     let folder = manifest.parent().unwrap_or(Path::new(""));
     let file = manifest.display().to_string();
-    let mut spec = TestSpec::parse(&text, Origin { file: &file, folder, kernels: &kernels })
-        .map_err(|error| anyhow::anyhow!("{}\n{error}", reading()))?;
-    // BOOTLING_KERNEL applies as in `bootling run` if the manifest names no kernel.
-    if let [only] = &mut spec.kernels[..]
-        && only.kernel.is_none()
-        && let Some(kernel) = std::env::var_os("BOOTLING_KERNEL").and_then(|kernel| kernel.into_string().ok())
-    {
-        (only.kernel, only.is_typed) = (Some(kernel), true);
-    }
+    let origin = Origin { file: &file, folder, kernels: &kernels };
+    let imported = imported::tests(args, &text, origin)?;
+    let text = text + imported.as_deref().unwrap_or_default();
+    let mut spec = TestSpec::parse(&text, origin).map_err(|error| anyhow::anyhow!("{}\n{error}", reading()))?;
+    apply_environment(&mut spec.kernels);
     args.execution.overrides().apply(&mut spec);
     let mut filter = args.selection.filter(id_filters);
     if args.kselftest.is_some() {
@@ -166,6 +165,16 @@ fn lock(args: &TestArgs, manifest: &Path, plan: &mut Plan, cache: &Cache) -> any
     applied.map_err(output::advised)
 }
 
+/// Applies `BOOTLING_KERNEL`, as in `bootling run`, if the manifest names no kernel.
+fn apply_environment(kernels: &mut [KernelSpec]) {
+    if let [only] = kernels
+        && only.kernel.is_none()
+        && let Some(kernel) = std::env::var_os("BOOTLING_KERNEL").and_then(|kernel| kernel.into_string().ok())
+    {
+        (only.kernel, only.is_typed) = (Some(kernel), true);
+    }
+}
+
 /// Returns true if the first argument names the manifest.
 fn is_named(args: &TestArgs) -> bool {
     manifest(&args.positional).1.len() < args.positional.len()
@@ -184,6 +193,7 @@ fn repeat_command(args: &TestArgs, manifest: &Path) -> Vec<OsString> {
     if manifest != Path::new(MANIFEST) {
         words.push(manifest.into());
     }
+    words.extend(args.kunit.then(|| "--kunit".into()));
     words.extend(args.kselftest.iter().flat_map(|tree| ["--kselftest".into(), tree.into()]));
     words.extend(args.selection.repeat_args());
     words.extend(args.execution.repeat_args());

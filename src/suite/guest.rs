@@ -19,7 +19,8 @@ const MEMORY_MIB: u64 = 1024;
 pub(crate) fn target_builder(plan: &Plan, target: &Target, cache: Option<&Path>) -> Builder {
     let kernel = &plan.spec.kernels[target.kernel];
     let machine = &plan.spec.machines[target.machine];
-    let append = machine.boot.append.iter().cloned().chain(kernel.append.iter().map(OsString::from));
+    let arguments = kernel.append.iter().chain(&target.boot_args).map(OsString::from);
+    let append = machine.boot.append.iter().cloned().chain(arguments);
     let warm = match target.boot {
         BootWay::Warm => Warm::Yes,
         BootWay::Cold => Warm::No,
@@ -54,11 +55,12 @@ pub(crate) fn kernel_ref(plan: &Plan, kernel: usize, machine: usize) -> Option<K
     let arch = plan.arch(kernel, machine).or(Arch::host());
     match arch.and_then(|arch| plan.pins.get(&(kernel, arch))) {
         Some(pin) => Some(KernelRef::Named(pin.into())),
-        None => named(&plan.spec.kernels[kernel], &plan.spec.folder),
+        None => named_kernel(&plan.spec.kernels[kernel], &plan.spec.folder),
     }
 }
 
-fn named(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
+/// Resolves a kernel that no lock pins.
+pub(crate) fn named_kernel(kernel: &KernelSpec, folder: &Path) -> Option<KernelRef> {
     let typed = kernel.kernel.as_ref()?;
     let beside = folder.join(typed);
     let is_path = typed.contains('/') || beside.exists();
@@ -104,7 +106,7 @@ mod tests {
         std::fs::write(dir.path().join("bzImage"), "").expect("a file");
         let named = |typed: &str, is_typed| {
             let kernel = KernelSpec { kernel: Some(typed.to_owned()), is_typed, ..KernelSpec::default() };
-            super::named(&kernel, dir.path())
+            super::named_kernel(&kernel, dir.path())
         };
         let beside = |name: &str| Some(KernelRef::Named(dir.path().join(name).into()));
         assert_eq!(named("bzImage", false), beside("bzImage"));

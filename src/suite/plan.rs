@@ -75,6 +75,8 @@ pub(crate) struct Target {
     pub(crate) net: Option<NetRequest>,
     /// Support of its machine for directories of the host.
     pub(crate) files: Support,
+    /// Additional arguments for the kernel command line.
+    pub(crate) boot_args: Vec<String>,
 }
 
 /// Cell filter. A cell must match every list that is not empty.
@@ -240,6 +242,7 @@ fn cells(spec: &TestSpec) -> (Vec<Cell>, Vec<Target>) {
                     disks: test.disks.clone(),
                     net: test.network(),
                     files: test.command.needs_files(),
+                    boot_args: test.boot_args.clone(),
                 };
                 let target = *indexes.entry(target).or_insert_with_key(|target| {
                     targets.push(target.clone());

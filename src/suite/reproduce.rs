@@ -30,6 +30,7 @@ pub fn run_command(plan: &Plan, cell: &Cell) -> String {
     line.option("--arch", plan.arch(cell.kernel, cell.machine).map(|arch| arch.to_string()));
     line.option("--append", &machine.boot.append);
     line.option("--append", &kernel.append);
+    line.option("--append", &plan.test(cell).boot_args);
     line.machine(&machine.boot);
     line.option("--base-kmod", machine.base_modules.iter().map(module));
     line.test(plan, cell);
@@ -177,6 +178,7 @@ mod tests {
             net = "user,restrict=on"
             publish = "0:80"
             user = "nobody"
+            boot-args = ["one=1", "two"]
         "#;
         let plan = Plan::new(spec(text), &Filter::default(), None).expect("a plan");
         let lines: Vec<String> = plan.cells.iter().map(|cell| run_command(&plan, cell)).collect();
@@ -190,6 +192,7 @@ mod tests {
         let devices =
             "--disk 64M,bus=scsi --disk disk.img --net user,restrict=on --publish 127.0.0.1:0:80 --user nobody";
         assert!(lines[1].contains(devices), "{}", lines[1]);
+        assert!(lines[1].contains(" --append 'a b' --append one=1 --append two "), "{}", lines[1]);
         assert!(lines[1].ends_with("--run 'cd /tmp && cat; exit 3'"), "{}", lines[1]);
         let words = ["bootling", "test", "a b.toml"].map(Into::into);
         assert_eq!(test_command(&words, "one/k/m#2"), "bootling test 'a b.toml' --only 'one/k/m#2'");

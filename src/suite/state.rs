@@ -53,7 +53,12 @@ pub(crate) struct PreparedTarget {
 
 /// Returns true if a test may share its guest. A test that checks the console needs a separate guest.
 pub(crate) fn may_share_guest(test: &Test) -> bool {
-    test.isolate == Isolate::Nothing && test.console.is_empty()
+    test.isolate == Isolate::Nothing && !needs_console(test)
+}
+
+/// Returns true if a test is judged by its console log.
+fn needs_console(test: &Test) -> bool {
+    !test.console.is_empty() || test.kunit.is_some()
 }
 
 /// Returns a test's command, which also ends at the findings that end the test.
@@ -272,7 +277,7 @@ impl Workers {
             // Otherwise each guest would boot once to be saved, and again because that is not possible.
             builder = builder.cold();
         }
-        let console = (!test.console.is_empty())
+        let console = needs_console(test)
             .then(tempfile::NamedTempFile::new)
             .transpose()
             .map_err(|source| VmError::Io { action: "create", object: "a file for the console".to_owned(), source })?;
@@ -329,12 +334,15 @@ impl Workers {
             self.send(Message::KernelRelease { kernel: cell.kernel, release });
         }
         let test = self.plan.test(cell);
-        Judge::new(test).attempt(&output, boot, console, parse_parts(test, &output))
+        Judge::new(test).attempt(&output, boot, console, parse_parts(test, &output, console))
     }
 }
 
-/// Parses the parts in a test's output.
-fn parse_parts(test: &Test, output: &Output) -> Vec<Part> {
+/// Parses the parts in a test's output, or in the console log of a `KUnit` test.
+fn parse_parts(test: &Test, output: &Output, console: Option<&Result<String, String>>) -> Vec<Part> {
+    if let (Some(suites), Some(Ok(console))) = (&test.kunit, console) {
+        return tap_parser::kunit::parse(console, suites);
+    }
     match test.protocol {
         Some(Protocol::Plain) => Vec::new(),
         Some(Protocol::Tap | Protocol::Ktap) => tap_parser::parse(&output.stdout, TapMode::Required),

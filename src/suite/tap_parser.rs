@@ -9,6 +9,7 @@
 //!
 //! See <https://testanything.org/tap-version-14-specification.html> and `Documentation/dev-tools/ktap.rst`.
 
+pub(super) mod kunit;
 mod level;
 mod line;
 mod undeclared;

@@ -29,6 +29,7 @@ mod interactive;
 mod killed;
 mod known;
 mod kselftest;
+mod kunit;
 mod library;
 mod matrix;
 mod nested;

@@ -8,7 +8,7 @@ use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
 /// Creates a build tree as left by `make` from Debian's package: image, release, configuration and some modules.
-fn build_tree(package: &Path, tree: &Path) -> String {
+pub(crate) fn build_tree(package: &Path, tree: &Path) -> String {
     let unpack = r#"
         set -e
         dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --wildcards './boot/*' './lib/modules/*/kernel/drivers/virtio/*' \

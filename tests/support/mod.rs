@@ -1,6 +1,7 @@
 //! Helpers for tests of the whole program: kernels to boot, and the program under a time limit.
 
 pub(crate) mod apt;
+pub(crate) mod guest_modules;
 pub(crate) mod kernels;
 pub(crate) mod misbehave;
 pub(crate) mod processes;

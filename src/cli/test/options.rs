@@ -28,7 +28,7 @@ pub(crate) struct TestArgs {
     /// cell ids; only cells whose ids contain one of the parts are run
     #[arg(value_name = "MANIFEST|PART")]
     pub(super) positional: Vec<String>,
-    /// Write a starter manifest and exit; with --kselftest, a manifest of its tests
+    /// Write a starter manifest and exit; with --kselftest or --kunit, a manifest of its tests
     #[arg(long)]
     pub(super) init: bool,
     /// Run the kernel's selftests: DIR is an installed tree (with kselftest-list.txt), or a kernel tree, whose selftests
@@ -42,6 +42,11 @@ pub(crate) struct TestArgs {
     /// Replace the packages in the lock by the newest ones
     #[arg(long)]
     pub(super) update_lock: bool,
+    /// Run the KUnit tests of the kernels: each module with KUnit suites is loaded in a guest, and each built-in suite runs
+    /// in a boot of its own. The tests are named after the modules, or builtin:SUITE. A manifest, if named, provides
+    /// kernels, machines and defaults
+    #[arg(long, conflicts_with_all = ["emit", "kselftest"])]
+    pub(super) kunit: bool,
     /// List the cells with their tags and exit
     #[arg(long)]
     pub(super) list: bool,
@@ -74,6 +79,7 @@ macro_rules! examples {
   bootling test --html report.html --baseline yesterday.jsonl
   bootling test --baseline known-failures.toml --update-baseline
   bootling test --kselftest ../linux -t timers: -t futex: --skip rtcpie -K ../linux
+  bootling test --kunit -K ../linux
   bootling test --shard 2/4 --jsonl part2.jsonl
   bootling test --merge part*.jsonl --junit report.xml
   bootling test --emit slurm --shards 8 > tests.sbatch

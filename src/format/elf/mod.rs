@@ -96,6 +96,23 @@ pub fn is_elf(start: &[u8]) -> bool {
     start.starts_with(ELFMAG)
 }
 
+/// Section headers, in the order of their indexes, and their names.
+#[derive(Debug, Default)]
+pub(crate) struct Sections {
+    pub(crate) headers: Vec<SectionHeader>,
+    names: Vec<u8>,
+}
+
+impl Sections {
+    /// Returns the first section with this name.
+    pub(crate) fn find(&self, name: &str) -> Option<&SectionHeader> {
+        self.headers.iter().find(|section| {
+            let rest = self.names.get(section.sh_name..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
+            rest.is_some_and(|rest| rest.first() == Some(&0))
+        })
+    }
+}
+
 /// An ELF file, of which the header has been read.
 #[derive(Debug)]
 pub(crate) struct Elf<'a, R: ?Sized> {
@@ -160,24 +177,30 @@ impl<'a, R: ReadAt + ?Sized> Elf<'a, R> {
 
     /// Returns the contents of the first section with this name. Limit: `limit` bytes.
     pub(crate) fn section(&mut self, name: &str, limit: u64) -> Result<Option<&[u8]>, ElfError> {
+        match self.sections()?.find(name) {
+            Some(section) => self.contents(section, limit).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the contents of a section. Limit: `limit` bytes.
+    pub(crate) fn contents(&mut self, section: &SectionHeader, limit: u64) -> Result<&[u8], ElfError> {
+        self.limited(section, limit, "a section extends past the end of the file")
+    }
+
+    /// Returns the section headers; none if their names are missing.
+    pub(crate) fn sections(&mut self) -> Result<Sections, ElfError> {
         let (size, count) = (SectionHeader::size(self.context) as u64, u64::from(self.header.e_shnum));
         if count > 0 && u64::from(self.header.e_shentsize) != size {
             return Err(malformed(0, "e_shentsize is not the size of a section header"));
         }
         let (start, context) = (self.header.e_shoff, self.context);
         let table = self.bytes(start, count * size, "the section headers extend past the end of the file")?;
-        let sections = SectionHeader::parse_from(table, 0, count as usize, context)
+        let headers = SectionHeader::parse_from(table, 0, count as usize, context)
             .map_err(|_| malformed(start, "the section headers cannot be parsed"))?;
-        let Some(names) = sections.get(usize::from(self.header.e_shstrndx)) else { return Ok(None) };
+        let Some(names) = headers.get(usize::from(self.header.e_shstrndx)) else { return Ok(Sections::default()) };
         let names = self.limited(names, MAX_SECTION_TABLE, "the section names extend past the end of the file")?;
-        let has_name = |section: &&SectionHeader| {
-            let rest = names.get(section.sh_name..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
-            rest.is_some_and(|rest| rest.first() == Some(&0))
-        };
-        match sections.iter().find(has_name) {
-            Some(section) => self.limited(section, limit, "a section extends past the end of the file").map(Some),
-            None => Ok(None),
-        }
+        Ok(Sections { names: names.to_vec(), headers })
     }
 
     fn limited(&mut self, section: &SectionHeader, limit: u64, rule: &'static str) -> Result<&[u8], ElfError> {

@@ -12,6 +12,7 @@ pub mod builtin;
 pub mod depmod;
 pub(crate) mod error;
 pub mod index;
+pub(crate) mod kunit;
 pub(crate) mod load;
 mod loose;
 mod missing;

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::error::ModuleError;
 use crate::format::compression::{Compression, DecompressReader};
 use crate::format::modules::modinfo::{Modinfo, ModinfoError};
-use crate::format::modules::name;
 use crate::format::modules::symbols::Symbols;
+use crate::format::modules::{kunit, name};
 use crate::root::kernel::ModuleLayout;
 
 /// Limit of the number of modules in a directory, far above any distribution's.
@@ -68,15 +68,25 @@ fn ordered(line: &str) -> Option<String> {
 /// Reads the `.modinfo` of all `paths`. Skips missing files, since a build tree's list may contain modules that are not
 /// built yet. Fails if a file is not a module.
 pub(crate) fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, ModuleError> {
+    let found = each(directory, paths, modinfo_of)?;
+    Ok(found.into_iter().map(|(path, info)| Scanned { path, info }).collect())
+}
+
+/// Reads all `paths` in parallel. Returns those for which `read` returns a value, sorted.
+pub(super) fn each<T: Send>(
+    directory: &Path,
+    paths: &[String],
+    read: impl Fn(&Path) -> Result<Option<T>, ModuleError> + Sync,
+) -> Result<Vec<(String, T)>, ModuleError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
     let next = AtomicUsize::new(0);
-    let parts: Vec<Result<Vec<Scanned>, ModuleError>> = std::thread::scope(|scope| {
+    let parts: Vec<Result<Vec<(String, T)>, ModuleError>> = std::thread::scope(|scope| {
         let work = || {
             let mut done = Vec::new();
             // Take one path at a time instead of equal parts: module sizes vary by a factor of 1000.
             while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Some(info) = modinfo_of(&directory.join(path))? {
-                    done.push(Scanned { path: path.clone(), info });
+                if let Some(value) = read(&directory.join(path))? {
+                    done.push((path.clone(), value));
                 }
             }
             Ok(done)
@@ -86,8 +96,8 @@ pub(crate) fn scan(directory: &Path, paths: &[String]) -> Result<Vec<Scanned>, M
             || Err(ModuleError::Unreadable { path: directory.to_owned(), why: "a worker thread panicked".to_owned() });
         handles.into_iter().map(|handle| handle.join().unwrap_or_else(|_| died())).collect()
     });
-    let mut all = parts.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-    all.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut all: Vec<_> = parts.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(all)
 }
 
@@ -107,7 +117,7 @@ pub(crate) fn modinfo_of(path: &Path) -> Result<Option<Modinfo>, ModuleError> {
 pub(super) fn read_module(path: &Path) -> Result<(Modinfo, Option<Vec<u8>>), ModuleError> {
     let bad = |source: ModinfoError| ModuleError::NotAModule { path: path.to_owned(), source };
     let unpack = |error| ModuleError::io("decompress", path, error);
-    let file = File::open(path).map_err(|error| ModuleError::io("open", path, error))?;
+    let file = open(path)?;
     let len = file.metadata().map_err(|error| ModuleError::io("access", path, error))?.len();
     let mut module = DecompressReader::new(BufReader::new(&file), MODULE_LIMIT).map_err(unpack)?;
     if module.compression() == Compression::None {
@@ -124,10 +134,23 @@ pub(super) fn symbols_of(path: &Path) -> Result<Symbols, ModuleError> {
     let bad = |source: ModinfoError| ModuleError::NotAModule { path: path.to_owned(), source };
     match read_module(path)? {
         (_, Some(content)) => Symbols::read(&content).map_err(bad),
-        (_, None) => {
-            Symbols::read(&File::open(path).map_err(|error| ModuleError::io("open", path, error))?).map_err(bad)
-        }
+        (_, None) => Symbols::read(&open(path)?).map_err(bad),
     }
+}
+
+/// Reads the names of the `KUnit` suites of one module; `None` if it has none or the file does not exist.
+pub(super) fn kunit_suites_of(path: &Path) -> Result<Option<Vec<String>>, ModuleError> {
+    let bad = |source: ModinfoError| ModuleError::NotAModule { path: path.to_owned(), source };
+    match read_module(path) {
+        Ok((_, Some(content))) => kunit::suites(&content).map_err(bad),
+        Ok((_, None)) => kunit::suites(&open(path)?).map_err(bad),
+        Err(ModuleError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn open(path: &Path) -> Result<File, ModuleError> {
+    File::open(path).map_err(|error| ModuleError::io("open", path, error))
 }
 
 /// Returns path, size and modification time of each module, one per line. Changes if the index is out of date.

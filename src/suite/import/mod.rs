@@ -3,6 +3,7 @@
 
 pub mod install;
 pub mod kselftest;
+pub mod kunit;
 
 use std::ffi::OsString;
 use std::io;
@@ -10,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::is_name_letter;
 use crate::cache::CacheError;
+use crate::guest::VmError;
 use crate::qemu::argv::shell_line;
+use crate::root::kernel::KernelError;
+use crate::root::modules::ModuleError;
 
 /// Failure to read a suite.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,33 @@ pub enum ImportError {
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// The kernel cannot run `KUnit` tests, or has none.
+    #[error("no KUnit tests in {kernel}: {why}")]
+    NoKunit {
+        /// Source of the kernel.
+        kernel: String,
+        /// The option that is missing.
+        why: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The kernel cannot be found or read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Its modules cannot be read.
+    #[error(transparent)]
+    Modules(#[from] ModuleError),
+    /// The guest that lists the built-in suites failed.
+    #[error("failed to list the built-in KUnit suites of {kernel}: {why}")]
+    List {
+        /// Source of the kernel.
+        kernel: String,
+        /// How the guest ended.
+        why: String,
+    },
+    /// It could not be started.
+    #[error(transparent)]
+    Guest(#[from] VmError),
     /// The list is empty.
     #[error("{} lists no tests", .0.display())]
     Empty(PathBuf),

@@ -17,6 +17,7 @@ mod test;
 
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 pub(crate) use self::diagnostic::{Diagnostic, ManifestError};
@@ -71,16 +72,32 @@ pub struct Origin<'a> {
 impl TestSpec {
     /// Parses a manifest.
     pub fn parse(text: &str, origin: Origin<'_>) -> Result<Self, ManifestError> {
-        let failed = |diagnostics| ManifestError { file: origin.file.to_owned(), diagnostics };
-        let table = DeTable::parse(text).map_err(|error| {
-            let span = error.span().unwrap_or(0..0);
-            failed(vec![Diagnostic::new(text, span, error.message().replace('\n', "; "))])
-        })?;
+        let table = parse(text, origin)?;
         let document = Document::new(text);
         let spec = read(Table::new(&document, table.get_ref(), 0..0), origin);
-        let diagnostics = document.into_diagnostics();
-        if diagnostics.is_empty() { Ok(spec) } else { Err(failed(diagnostics)) }
+        finish(spec, document.into_diagnostics(), origin)
     }
+}
+
+/// Parses the text as TOML.
+fn parse<'a>(text: &'a str, origin: Origin<'_>) -> Result<Spanned<DeTable<'a>>, ManifestError> {
+    DeTable::parse(text).map_err(|error| {
+        let diagnostic = Diagnostic::new(text, error.span().unwrap_or(0..0), error.message().replace('\n', "; "));
+        ManifestError { file: origin.file.to_owned(), diagnostics: vec![diagnostic] }
+    })
+}
+
+/// Returns the value if there are no errors.
+fn finish<T>(value: T, diagnostics: Vec<Diagnostic>, origin: Origin<'_>) -> Result<T, ManifestError> {
+    if diagnostics.is_empty() { Ok(value) } else { Err(ManifestError { file: origin.file.to_owned(), diagnostics }) }
+}
+
+/// Reads only the kernels of a manifest, and those of the command line.
+pub fn kernels(text: &str, origin: Origin<'_>) -> Result<Vec<KernelSpec>, ManifestError> {
+    let table = parse(text, origin)?;
+    let document = Document::new(text);
+    let kernels = kernel::read_all(Table::new(&document, table.get_ref(), 0..0).table("kernels"), origin.kernels);
+    finish(kernels, document.into_diagnostics(), origin)
 }
 
 fn read(mut keys: Table<'_, '_>, origin: Origin<'_>) -> TestSpec {

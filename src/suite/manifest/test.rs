@@ -70,6 +70,10 @@ pub struct Test {
     pub(crate) repeat: u32,
     /// Format of its output; `None` if the output decides.
     pub(crate) protocol: Option<Protocol>,
+    /// `KUnit` suites whose results the kernel's log must contain; `None` if the test is not one of `KUnit`.
+    pub(crate) kunit: Option<Vec<String>>,
+    /// Additional arguments for the kernel command line, after those of the machine and the kernel.
+    pub(crate) boot_args: Vec<String>,
     /// Options that the kernel's configuration must contain, without `CONFIG_`; otherwise the test is skipped.
     pub(crate) needs_config: Vec<String>,
     /// Kernels that it runs on; `None` for those of the matrix.
@@ -255,6 +259,8 @@ impl Default for Test {
             retries: 0,
             repeat: 1,
             protocol: None,
+            kunit: None,
+            boot_args: Vec::new(),
             needs_config: Vec::new(),
             kernels: None,
             machines: None,
@@ -319,6 +325,12 @@ impl Test {
         set(&mut self.retries, keys.number("retries", 0..=MAX_RUNS));
         set(&mut self.repeat, keys.number("repeat", 1..=MAX_RUNS));
         set(&mut self.protocol, keys.one_of("parse", &PROTOCOLS).map(Some));
+        let has_kunit = keys.has("kunit");
+        let suites = keys.texts("kunit");
+        if has_kunit {
+            self.kunit.get_or_insert_default().extend(suites);
+        }
+        self.boot_args.extend(keys.texts("boot-args"));
         self.needs_config.extend(keys.parsed_texts("needs-config", option));
         set(&mut self.kernels, name::names(keys, "kernels", "kernel", &known.kernels).map(Some));
         set(&mut self.machines, name::names(keys, "machines", "machine", &known.machines).map(Some));
