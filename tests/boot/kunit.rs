@@ -55,20 +55,21 @@ fn each_module_with_suites_is_a_cell_and_a_crash_loses_no_other_results() {
     test(&["--jsonl", "report.jsonl"]).exits(1);
     let report = fs::read_to_string(dir.path().join("report.jsonl")).expect("a report");
     let cells: Vec<Value> = report.lines().skip(1).map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let string = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let found: Vec<String> = cells
         .iter()
         .map(|cell| {
             let parts = cell["attempts"][0]["parts"].as_array().expect("parts").iter();
             let parts: Vec<String> =
-                parts.map(|part| format!("{}: {}", text(&part["result"]), text(&part["name"]))).collect();
-            format!("{} {} [{}]", text(&cell["test"]), text(&cell["status"]), parts.join(", "))
+                parts.map(|part| format!("{}: {}", string(&part["result"]), string(&part["name"]))).collect();
+            format!("{} {} [{}]", string(&cell["test"]), string(&cell["status"]), parts.join(", "))
         })
         .collect();
     assert_eq!(
         found,
         [
-            "crash_test failed [passed: before > early, passed: crashing > calm, missing: crashing]",
+            "crash_test failed [passed: before > early, passed: crashing > calm, missing: crashing > plan, \
+             missing: crashing]",
             "fail_test failed [passed: failing > good, failed: failing > bad]",
             "independent_test passed [passed: independent > alone]",
             "pass_test passed [passed: alpha > first, skipped: alpha > second, passed: beta suite > parameters > low, \
@@ -76,7 +77,7 @@ fn each_module_with_suites_is_a_cell_and_a_crash_loses_no_other_results() {
             "silent_test failed [missing: silent]",
         ]
     );
-    let cause = |at: usize| text(&cells[at]["cause"]);
+    let cause = |at: usize| string(&cells[at]["cause"]);
     assert!(cause(0).contains("crash_test") && cause(0).contains("NULL pointer"), "{}", cause(0));
     assert_eq!(cause(1), "1 of 2 parts failed: failing > bad");
     assert_eq!(cause(4), "missing parts: silent: no result in the kernel log");

@@ -50,6 +50,9 @@ struct KunitTest {
     suites: Vec<String>,
 }
 
+/// Suites and kernels of each test, by its name and how its suites are run.
+type Tests<'a> = BTreeMap<(String, How), (Vec<String>, Vec<&'a str>)>;
+
 /// Returns the manifest of the `KUnit` tests of `kernels`, whose relative paths start at `folder`: a `[[test]]` table for
 /// each test. `note` is called for each step that takes noticeably long.
 pub fn manifest(
@@ -61,7 +64,7 @@ pub fn manifest(
     let cache = Cache::open()?;
     let root =
         Root::new("/").map_err(|error| ImportError::Io { path: "/".into(), source: std::io::Error::other(error) })?;
-    let mut tests: BTreeMap<(String, How), (Vec<String>, Vec<&str>)> = BTreeMap::new();
+    let mut tests: Tests<'_> = BTreeMap::new();
     for spec in kernels {
         let wanted = named_kernel(spec, folder).unwrap_or(KernelRef::Newest);
         let kernel = kernel::find(&root, &wanted, &cache, note)?;
@@ -80,7 +83,7 @@ pub fn manifest(
 }
 
 /// Writes the tables of the tests. A name that occurs several times is followed by a kernel's.
-fn write(tests: &BTreeMap<(String, How), (Vec<String>, Vec<&str>)>, all_kernels: usize) -> String {
+fn write(tests: &Tests<'_>, all_kernels: usize) -> String {
     let mut manifest = String::new();
     let mut previous = None;
     for ((name, how), (suites, kernels)) in tests {
@@ -171,10 +174,7 @@ fn tests_of(
         Vec::new()
     };
     let module = |KunitModule { name, suites }: KunitModule| KunitTest {
-        how: match is_builtin {
-            true => How::BesideBuiltin { filter: common_pattern(&suites) },
-            false => How::Module { enables },
-        },
+        how: if is_builtin { How::BesideBuiltin { filter: common_pattern(&suites) } } else { How::Module { enables } },
         name,
         suites,
     };
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn each_module_and_each_builtin_suite_is_a_test() {
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let beside = How::BesideBuiltin { filter: "hash".to_owned() };
         let tests = [
             ("bits", How::Module { enables: true }, vec!["bits-test"], vec!["a"]),
@@ -250,7 +250,7 @@ mod tests {
         ];
         let tests: BTreeMap<_, _> = tests
             .into_iter()
-            .map(|(name, how, suites, kernels)| ((name.to_owned(), how), (texts(&suites), kernels)))
+            .map(|(name, how, suites, kernels)| ((name.to_owned(), how), (owned(&suites), kernels)))
             .collect();
         let text = write(&tests, 2);
         expect![[r#"
