@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(named("../linux", false), beside("../linux"));
         assert_eq!(named("6.12.1", false), Some(KernelRef::Named("6.12.1".into())));
         assert_eq!(named("debian:cloud", false), Some(KernelRef::Named("debian:cloud".into())));
-        assert_eq!(super::named(&KernelSpec::default(), Path::new("x")), None);
+        assert_eq!(super::named_kernel(&KernelSpec::default(), Path::new("x")), None);
     }
 
     #[test]

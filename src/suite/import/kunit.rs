@@ -67,7 +67,7 @@ pub fn manifest(
     let mut tests: Tests<'_> = BTreeMap::new();
     for spec in kernels {
         let wanted = named_kernel(spec, folder).unwrap_or(KernelRef::Newest);
-        let kernel = kernel::find(&root, &wanted, &cache, note)?;
+        let kernel = kernel::find(&root, &wanted, None, &cache, note)?;
         for test in tests_of(spec, folder, &kernel, overrides, &cache, note)? {
             let (suites, names) = tests.entry((test.name, test.how)).or_default();
             if names.is_empty() {
