@@ -30,10 +30,11 @@ pub fn prepare(job: &mut Job, modules: &mut Modules, channel: Option<&mut Channe
     }
     let helpers = mounts::without_modprobe(|| {
         mounts::mount_rest();
+        // A kernel without networking has no loopback interface. One whose IPv4 is a module requests that, and no process
+        // would answer.
+        let _ = Interface::open(b"lo").and_then(|interface| interface.up());
         if has_host { Helpers::open() } else { Helpers::default() }
     });
-    // A kernel without networking has no loopback interface.
-    let _ = Interface::open(b"lo").and_then(|interface| interface.up());
     if let Some(name) = job.host_name
         && let Err(errno) = set_host_name(name)
     {
@@ -49,7 +50,7 @@ pub fn prepare(job: &mut Job, modules: &mut Modules, channel: Option<&mut Channe
 pub fn prepare_devices(job: &Job) -> Result<(), Missing> {
     wait_for_block_devices(job).map_err(|(found, errno)| Missing::Disks(found, job.block_devices, errno))?;
     disks::wait(job).map_err(|(found, errno)| Missing::Disks(found, job.disk_count, errno))?;
-    network::up(job).map_err(Missing::Network)
+    mounts::without_modprobe(|| network::up(job)).map_err(Missing::Network)
 }
 
 /// A device that is missing.
