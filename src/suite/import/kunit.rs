@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{ImportError, quoted, test_name};
 use crate::cache::Cache;
@@ -22,6 +23,8 @@ use crate::suite::guest::named_kernel;
 use crate::suite::manifest::{KernelSpec, Overrides};
 use crate::suite::tap_parser;
 
+/// Time limit of the guest that lists the built-in suites.
+const LIST_LIMIT: Duration = Duration::from_secs(300);
 /// The results have this level, `KERN_INFO`.
 const LOG_LEVEL: &str = "loglevel=7";
 /// Runs the suites whatever `CONFIG_KUNIT_DEFAULT_ENABLED` says.
@@ -31,7 +34,7 @@ const TAG: &str = "kunit";
 /// Test of `KUnit` itself, and a pattern for the faults that it causes on purpose (`CONFIG_KUNIT_FAULT_TEST`).
 const FAULTS: (&str, &str) = ("kunit_test", "kunit_test_null_dereference");
 
-/// How the suites of a test are run.
+/// Way of running the suites of a test.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum How {
     /// The module is loaded into a kernel without built-in suites. True if `KUnit` must be enabled first.
@@ -218,7 +221,7 @@ fn list(spec: &KernelSpec, folder: &Path, kernel: &Kernel, overrides: &Overrides
         ..BootSpec::default()
     };
     let wanted = named_kernel(spec, folder);
-    let builder = Builder::of(RunSpec { kernel: wanted, boot, ..RunSpec::default() }).cold();
+    let builder = Builder::of(RunSpec { kernel: wanted, boot, ..RunSpec::default() }).cold().timeout(LIST_LIMIT);
     let output = builder.interruptible().console(console.path()).run_with(&Command::shell("true"))?;
     let failed = |why| ImportError::List { kernel: kernel.origin.clone(), why };
     match output.outcome {

@@ -70,7 +70,7 @@ pub enum ImportError {
         kernel: String,
         /// The option that is missing.
         why: &'static str,
-        /// What to do.
+        /// Advice.
         advice: &'static str,
     },
     /// The kernel cannot be found or read.
@@ -84,7 +84,7 @@ pub enum ImportError {
     List {
         /// Source of the kernel.
         kernel: String,
-        /// How the guest ended.
+        /// Cause.
         why: String,
     },
     /// It could not be started.
