@@ -325,10 +325,8 @@ impl Test {
         set(&mut self.retries, keys.number("retries", 0..=MAX_RUNS));
         set(&mut self.repeat, keys.number("repeat", 1..=MAX_RUNS));
         set(&mut self.protocol, keys.one_of("parse", &PROTOCOLS).map(Some));
-        let has_kunit = keys.has("kunit");
-        let suites = keys.texts("kunit");
-        if has_kunit {
-            self.kunit.get_or_insert_default().extend(suites);
+        if keys.has("kunit") {
+            self.kunit.get_or_insert_default().extend(keys.texts("kunit"));
         }
         self.boot_args.extend(keys.texts("boot-args"));
         self.needs_config.extend(keys.parsed_texts("needs-config", option));
