@@ -46,26 +46,26 @@ All files have the time in SOURCE_DATE_EPOCH, or 1970 if it is unset. The same i
 Exit status: 0; 2 for usage errors; 125 if the image cannot be built. A failed build leaves no file.
 ")]
 pub(crate) struct BuildArgs {
-    #[command(flatten)]
-    initrd: InitrdArgs,
-    /// Write the image to FILE ('-' for standard output). An incomplete FILE is never left behind.
-    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["dry_run", "why"])]
-    output: Option<PathBuf>,
-    /// Compression. The kernel must have the same one built in (such as `CONFIG_RD_ZSTD`).
-    #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression(Compression::writable()))]
-    compress: Compression,
-    /// List the contents of the image, one entry per line, without writing it.
-    #[arg(long, conflicts_with_all = ["output", "why"])]
-    dry_run: bool,
-    /// Print the chain of entries that require PATH in the image, without writing it.
-    #[arg(long, value_name = "PATH", conflicts_with = "output")]
-    why: Option<PathBuf>,
-    /// Print notes, size, number of entries and time.
-    #[arg(long, short)]
-    verbose: bool,
     /// Programs to include, by path or by name in PATH.
     #[arg(value_name = "BINARY")]
     binaries: Vec<OsString>,
+    #[command(flatten)]
+    initrd: InitrdArgs,
+    /// Write the image to FILE ('-' for standard output). An incomplete FILE is never left behind.
+    #[arg(long, short, value_name = "FILE", required_unless_present_any = ["dry_run", "why"], help_heading = "Output")]
+    output: Option<PathBuf>,
+    /// Compression. The kernel must have the same one built in (such as `CONFIG_RD_ZSTD`).
+    #[arg(long, value_name = "HOW", default_value = "none", value_parser = compression(Compression::writable()), help_heading = "Output")]
+    compress: Compression,
+    /// List the contents of the image, one entry per line, without writing it.
+    #[arg(long, conflicts_with_all = ["output", "why"], help_heading = "Output")]
+    dry_run: bool,
+    /// Print the chain of entries that require PATH in the image, without writing it.
+    #[arg(long, value_name = "PATH", conflicts_with = "output", help_heading = "Output")]
+    why: Option<PathBuf>,
+    /// Print notes, size, number of entries and time.
+    #[arg(long, short, help_heading = "Output")]
+    verbose: bool,
 }
 
 /// Parser for an option that selects one of `formats`.
@@ -164,8 +164,8 @@ pub(crate) fn make(request: &Request<'_>) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Makes an attempt, and a second one if the first fails because of a damaged file in the cache: its entry has then been
-/// discarded, and is made again. The result may refer to files in the cache, which it must not outlive.
+/// Makes an attempt, and a second one if the first fails because of a damaged file in the cache: its entry has then
+/// been discarded, and is made again. The result may refer to files in the cache, which it must not outlive.
 pub(crate) fn healing<T>(
     mut attempt: impl FnMut(OpenCache<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, Option<Cache>)> {

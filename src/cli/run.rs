@@ -39,6 +39,9 @@ use bootling::root::userland_error::UserlandError;
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(super) typed: TypedIds,
+    /// Program of the host to run, with its arguments exactly as given; or a bundle to repeat.
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
     #[command(flatten)]
     pub(super) initrd: InitrdArgs,
     #[command(flatten)]
@@ -49,7 +52,7 @@ pub(crate) struct RunArgs {
     pub(super) health: HealthArgs,
     /// Boot this initrd instead of building one. If COMMAND or --run is given, or if bootling built the initrd, pid 1
     /// and its job are appended to it; otherwise it boots unchanged, with its console on the terminal.
-    #[arg(long = "initrd", value_name = "FILE", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
+    #[arg(long = "initrd", value_name = "FILE", help_heading = "Image", conflicts_with_all = ["with", "copy", "lib_path", "no_busybox"])]
     pub(super) ready_made: Option<PathBuf>,
     /// Restore a snapshot of a booted guest instead of booting, which takes a fraction of a second. The first run for a
     /// kernel and machine creates the snapshot; `fresh` replaces it. Watch mode implies `yes`. See `bootling warm
@@ -61,31 +64,33 @@ pub(crate) struct RunArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "yes",
+        help_heading = "Snapshots",
         env = "BOOTLING_WARM"
     )]
     warm: Option<WarmArg>,
     /// Like --kmod, but load the module before the snapshot is taken, once for all warm runs. May be repeated.
-    #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser())]
+    #[arg(long, value_name = "NAME [PARAM=VALUE...]", value_parser = module_parser(), help_heading = "Snapshots")]
     pub(super) base_kmod: Vec<ModuleRequest>,
     /// Do not load modules on demand: `modprobe` and requests of the guest's kernel find only what is in the image. See
     /// Modules on demand below.
-    #[arg(long)]
+    #[arg(long, help_heading = "Guest")]
     pub(super) no_autoload: bool,
     /// Allocate a terminal for the command in the guest. A shell started from a terminal always gets one.
-    #[arg(long, short = 't')]
+    #[arg(long, short = 't', help_heading = "Guest")]
     pub(super) tty: bool,
     /// Set a variable in the command's environment; without =VALUE, pass the host's value on. May be repeated.
-    #[arg(long, value_name = "NAME[=VALUE]")]
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = "Guest")]
     pub(super) env: Vec<OsString>,
     /// Run the command as this user: a name or a number, with its groups, or with these GROUPs. Names are those of the
-    /// image's /etc/passwd and /etc/group (root, nobody, and what --copy adds). HOME, USER and LOGNAME are set accordingly.
-    #[arg(long, value_name = "USER[:GROUP[,GROUP...]]")]
+    /// image's /etc/passwd and /etc/group (root, nobody, and what --copy adds). HOME, USER and LOGNAME are set
+    /// accordingly.
+    #[arg(long, value_name = "USER[:GROUP[,GROUP...]]", help_heading = "Guest")]
     pub(super) user: Option<String>,
     /// Host name of the guest. Default: bootling.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Guest")]
     pub(super) hostname: Option<String>,
     /// If COMMAND is a bundle: pass the recorded arguments to QEMU even if they give it access to files of the host.
-    #[arg(long)]
+    #[arg(long, help_heading = "Machine")]
     pub(super) trust: bool,
     /// Write the result as JSON to FILE ('-' for standard output).
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -105,9 +110,6 @@ pub(crate) struct RunArgs {
     /// Print only the command's output and errors.
     #[arg(long, short, help_heading = "Output")]
     pub(super) quiet: bool,
-    /// Program of the host to run, with its arguments exactly as given; or a bundle to repeat.
-    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
 }
 
 /// Reason why `--trust` is rejected.
@@ -261,8 +263,8 @@ fn bisected(args: &RunArgs, answer: Result<BisectAnswer, u8>) -> u8 {
     answer.map_or_else(|code| code, BisectAnswer::exit_code)
 }
 
-/// Returns 128 and the number of the signal that interrupted a download, 127 if the command does not exist and 126 if it cannot be executed, as `env` and `timeout` do; otherwise
-/// 125.
+/// Returns 128 and the number of the signal that interrupted a download, 127 if the command does not exist and 126 if
+/// it cannot be executed, as `env` and `timeout` do; otherwise 125.
 pub(super) fn code_for(error: &anyhow::Error, command: &[OsString]) -> u8 {
     if let Some(code) = signal_code(error) {
         return code;

@@ -1,8 +1,8 @@
 //! Bases of a template: their initrds and the keys of their snapshots, built once for all commands.
 //!
-//! The kernel and its module tables are used as they were when the template was made. Everything else that a key depends on
-//! (QEMU and its files, the machine, the kernel image) is checked for each command, so that a snapshot is never restored for a
-//! different configuration.
+//! The kernel and its module tables are used as they were when the template was made. Everything else that a key
+//! depends on (QEMU and its files, the machine, the kernel image) is checked for each command, so that a snapshot is
+//! never restored for a different configuration.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
@@ -32,8 +32,8 @@ struct Made {
 }
 
 impl Bases {
-    /// Returns the initrd of a base with these modules, devices and this window size, built with `make` if it is missing, and the key of its
-    /// snapshot.
+    /// Returns the initrd of a base with these modules, devices and this window size, built with `make` if it is
+    /// missing, and the key of its snapshot.
     pub(super) fn get(
         &self,
         modules: &[ModuleRequest],
