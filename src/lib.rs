@@ -146,6 +146,7 @@ pub mod watch;
 
 // Guests.
 pub use guest::autoload::record::{LoadedModule, Requester as ModuleRequester};
+pub use guest::collect::record::Collected;
 pub use guest::disk_report::BootReport;
 pub use guest::files::report::ShareReport;
 pub use guest::report::{NotRun, QemuReport, Recorded, RecordedResult, RunReport, Times as RunTimes};

@@ -21,7 +21,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_o
 const USAGE: Usage = Usage { wall_ns: 1, user_us: 2, system_us: 3, max_rss_kib: 0x0102_0304_0506_0708 };
 
 /// Messages of the guest, in the order of a run, and their bytes.
-const TO_HOST: [(ToHost<'static>, &[u8]); 34] = [
+const TO_HOST: [(ToHost<'static>, &[u8]); 35] = [
     (
         ToHost::Hello { version: 1, uptime_ns: 0x0807_0605_0403_0201, taint: 512, window: 0x1_0000, release: b"6.1.0" },
         b"\x01\x25\0bootling\x01\0\0\0\x01\x02\x03\x04\x05\x06\x07\x08\0\x02\0\0\0\0\0\0\0\0\x01\x006.1.0",
@@ -31,6 +31,7 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 34] = [
     (ToHost::Stdout(b"out\n"), b"\x03\x04\0out\n"),
     (ToHost::Stderr(b"\0\xff"), b"\x04\x02\0\0\xff"),
     (ToHost::Stdout(b""), b"\x03\0\0"),
+    (ToHost::Collected(b"z\0"), b"\x0f\x02\0z\0"),
     (ToHost::Window(4096), b"\x05\x04\0\0\x10\0\0"),
     (ToHost::Failed { what: Failure::Job, errno: 0, subject: b"" }, b"\x07\x05\0\0\0\0\0\0"),
     (ToHost::Failed { what: Failure::Module, errno: 8, subject: b"a.ko" }, b"\x07\x09\0\x01\x08\0\0\0a.ko"),
@@ -83,7 +84,7 @@ const TO_HOST: [(ToHost<'static>, &[u8]); 34] = [
 ];
 
 /// Messages of the host, and their bytes.
-const TO_GUEST: [(ToGuest<'static>, &[u8]); 8] = [
+const TO_GUEST: [(ToGuest<'static>, &[u8]); 9] = [
     (
         ToGuest::Go { rows: 25, columns: 80, realtime_ns: 0x0807_0605_0403_0201 },
         b"\x41\x0c\0\x19\0\x50\0\x01\x02\x03\x04\x05\x06\x07\x08",
@@ -93,6 +94,7 @@ const TO_GUEST: [(ToGuest<'static>, &[u8]); 8] = [
     (ToGuest::Resize { rows: 1, columns: 256 }, b"\x44\x04\0\x01\0\0\x01"),
     (ToGuest::Signal(15), b"\x45\x01\0\x0f"),
     (ToGuest::Done, b"\x46\0\0"),
+    (ToGuest::Collect, b"\x49\0\0"),
     (ToGuest::Helper { id: 258, message: b"e\0" }, b"\x48\x06\0\x02\x01\0\0e\0"),
     (
         ToGuest::Renew { len: 258, seed: *b"0123456789abcdef0123456789ABCDEF" },
@@ -148,8 +150,8 @@ fn an_incomplete_frame_is_not_decoded() {
 #[test]
 fn an_invalid_frame_is_refused_with_the_reason() {
     assert_eq!(ToHost::decode(b"\0\0\0"), Err(FrameError::Tag(0)));
-    assert_eq!(ToHost::decode(b"\x0f\0\0"), Err(FrameError::Tag(15)));
-    assert_eq!(ToGuest::decode(b"\x49\0\0"), Err(FrameError::Tag(0x49)));
+    assert_eq!(ToHost::decode(b"\x10\0\0"), Err(FrameError::Tag(16)));
+    assert_eq!(ToGuest::decode(b"\x4a\0\0"), Err(FrameError::Tag(0x4a)));
     assert_eq!(ToHost::decode(b"\x03\x01\x80"), Err(FrameError::TooLong(3, 0x8001)));
     assert_eq!(ToHost::decode(b"\x01\x08\0bootl1ng"), Err(FrameError::Malformed(1)), "another magic");
     assert_eq!(ToHost::decode(b"\x05\x05\0\0\0\0\0\0"), Err(FrameError::Malformed(5)), "a byte too many");
@@ -204,7 +206,7 @@ fn a_broken_record_ends_the_job_with_its_offset() {
 #[test]
 fn every_tag_has_a_unique_byte() {
     let known: Vec<_> = (0..=u8::MAX).filter_map(|code| Some((code, Tag::from_code(code)?))).collect();
-    assert_eq!(known.len(), 20);
+    assert_eq!(known.len(), 22);
     assert!(known.iter().all(|(code, tag)| tag.code() == *code));
 }
 
@@ -243,6 +245,8 @@ fn tags() -> impl Strategy<Value = Tag> {
         Tag::Verbose,
         Tag::User,
         Tag::Autoload,
+        Tag::Collect,
+        Tag::CollectLimit,
     ])
 }
 

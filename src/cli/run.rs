@@ -23,6 +23,8 @@ use super::result::format_result;
 use super::signal_code;
 use super::typed::TypedIds;
 use super::watch::{self, WatchArgs};
+use bootling::format::amount;
+use bootling::guest::collect::request::CollectRequest;
 use bootling::guest::report::{NotRun, RunReport};
 use bootling::guest::session::ShownOn;
 use bootling::guest::snapshot::Warm;
@@ -89,6 +91,15 @@ pub(crate) struct RunArgs {
     /// Host name of the guest. Default: bootling.
     #[arg(long, value_name = "NAME", help_heading = "Guest")]
     pub(super) hostname: Option<String>,
+    /// Copy files from the guest to the host when the command ends, whatever its status. GUESTPATH is a file, a directory, or
+    /// a pattern (`*`, `?`, `[...]`). A file or directory becomes DST, or is placed below a DST that ends in `/`; matches of
+    /// a pattern are placed below DST. Default: the same name in the current directory. May be repeated. See Collecting
+    /// below.
+    #[arg(long, value_name = "GUESTPATH[=DST]", conflicts_with = "print_command")]
+    pub(super) collect: Vec<CollectRequest>,
+    /// Most MiB (or with suffix K, M, G) of collected files. Default: 1G.
+    #[arg(long, value_name = "SIZE", value_parser = amount::memory_mib, requires = "collect")]
+    pub(super) collect_limit: Option<u64>,
     /// If COMMAND is a bundle: pass the recorded arguments to QEMU even if they give it access to files of the host.
     #[arg(long, help_heading = "Machine")]
     pub(super) trust: bool,
@@ -212,6 +223,8 @@ impl RunArgs {
             cwd: std::env::current_dir().map_or(Cwd::Root, Cwd::Here),
             term: std::env::var_os("TERM"),
             health: self.health.spec(),
+            collect: self.collect.clone(),
+            collect_limit: self.collect_limit.map(|mib| mib << 20),
             cache: None,
         })
     }

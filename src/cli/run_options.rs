@@ -11,7 +11,9 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use super::run::RunArgs;
 
 /// Options that only `run` has.
-const OWN: [&str; 13] = [
+const OWN: [&str; 15] = [
+    "collect",
+    "collect_limit",
     "tty",
     "json",
     "bisect",

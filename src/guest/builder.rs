@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::collect::request::CollectRequest;
 use super::evidence::Evidence;
 use super::health::HealthSpec;
 use super::listener::Notes;
@@ -342,6 +343,12 @@ impl Builder {
         spec.health.allow.extend_from_slice(&command.health_allow);
         spec.user = command.user.clone().or(spec.user);
         spec.hostname = command.hostname.clone().or(spec.hostname);
+        spec.collect_limit = command.collect_limit.or(spec.collect_limit);
+        for (guest, destination) in &command.collect {
+            let request = CollectRequest::new(guest.clone(), Some(destination.clone()));
+            let invalid = |why| VmError::Value { option: "--collect", value: guest.display().to_string(), why };
+            spec.collect.push(request.map_err(invalid)?);
+        }
         spec.cwd = command.cwd.clone().map_or(Cwd::Root, Cwd::At);
         let settings = self.env.iter().chain(&command.env).map(|(name, value)| setting(name, value));
         spec.env = settings.collect::<Result<_, _>>()?;

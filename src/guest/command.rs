@@ -33,6 +33,9 @@ pub struct Command {
     pub(crate) hostname: Option<String>,
     pub(crate) shares: Vec<ShareRequest>,
     pub(crate) root: Option<RootRequest>,
+    /// Paths in the guest, and their destinations.
+    pub(crate) collect: Vec<(OsString, PathBuf)>,
+    pub(crate) collect_limit: Option<u64>,
 }
 
 impl Command {
@@ -66,6 +69,8 @@ impl Command {
             hostname: None,
             shares: Vec::new(),
             root: None,
+            collect: Vec::new(),
+            collect_limit: None,
         }
     }
 
@@ -145,6 +150,23 @@ impl Command {
     pub(crate) fn needs_files(&self) -> Support {
         let (shares, root) = (self.shares.clone(), self.root.clone());
         FilesRequest { shares, root, support: Support::Nothing }.needs()
+    }
+
+    /// Copies a file, a directory tree, or the matches of a pattern (`*`, `?`, `[...]`) from the guest to the host when the command
+    /// ends, whatever its status. One file or directory becomes `destination`, or is placed below it if that ends in `/`; matches are
+    /// placed below it. What is missing after a command that succeeded is [`Outcome::CouldNotTest`](crate::Outcome::CouldNotTest), unless
+    /// it is a pattern. See [`Output::collected`](super::Output::collected).
+    #[must_use]
+    pub fn collect(mut self, guest: impl Into<OsString>, destination: impl Into<PathBuf>) -> Self {
+        self.collect.push((guest.into(), destination.into()));
+        self
+    }
+
+    /// Most bytes of collected files. Default: 1 GiB.
+    #[must_use]
+    pub fn collect_limit(mut self, bytes: u64) -> Self {
+        self.collect_limit = Some(bytes);
+        self
     }
 
     /// Whether modules are loaded on demand, instead of [`Builder::autoload`](super::Builder::autoload).

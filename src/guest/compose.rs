@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use super::collect::request::DEFAULT_LIMIT;
 use super::{Cwd, Listener, RunSpec, VmError, files, user};
 use crate::arch::Arch;
 use crate::format::archive_path::ArchivePath;
@@ -197,6 +198,13 @@ pub(super) fn apply_run_options(
     {
         composition.job.env.push(("TERM".into(), term.clone()));
     }
+    if let Some(request) = spec.collect.first().filter(|_| composition.job.has_root) {
+        // The collector sees the initrd, not the command's root.
+        let why = "not supported with --root; write the files to a directory of --share DIR:rw".to_owned();
+        return Err(VmError::Value { option: "--collect", value: request.to_string(), why });
+    }
+    composition.job.collect = spec.collect.iter().map(|request| request.guest.clone()).collect();
+    composition.job.collect_limit = spec.collect_limit.unwrap_or(DEFAULT_LIMIT);
     if let Some(typed) = &spec.user {
         let users = spec.boot.files.root.as_ref().map(files::image::users).transpose()?;
         user::apply(&mut composition.job, users.as_deref().unwrap_or(&composition.facts), typed)?;

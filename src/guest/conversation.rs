@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::autoload::ModuleSource;
+use super::collect::Collection;
+use super::collect::request::CollectRequest;
 use super::evidence::Evidence;
 use super::files::report::ShareReport;
 use super::files::server::FileServer;
@@ -45,6 +47,8 @@ pub(crate) struct Conversation<'a> {
     kernel: KernelTraits,
     modules: Option<ModuleSource>,
     files: FilesRequest,
+    collect: Vec<CollectRequest>,
+    collect_limit: Option<u64>,
     /// Standard output and standard error that the last session captured.
     captured: [Captured; 2],
 }
@@ -84,6 +88,8 @@ impl<'a> Conversation<'a> {
             kernel,
             modules,
             files: spec.boot.files.clone(),
+            collect: spec.collect.clone(),
+            collect_limit: spec.collect_limit,
             captured,
         };
         Ok((conversation, evidence))
@@ -165,6 +171,7 @@ impl<'a> Conversation<'a> {
             hang_report: self.limits.hang_report.or(limits::HANG_REPORT),
             recording: self.recording.as_ref().map(Recording::try_clone).transpose()?,
             modules: self.modules.clone(),
+            collection: if is_base { None } else { Collection::new(&self.collect, self.collect_limit) },
             command_line: machine.command_line.to_string_lossy().into_owned(),
             opening,
         };

@@ -126,7 +126,7 @@ pub enum VmError {
     },
     /// `--initrd` names an initrd without bootling's pid 1, together with options that need it.
     #[error(
-        "--kmod and --env require bootling's pid 1, but {} boots unchanged; give COMMAND or --run",
+        "--kmod, --env, --user, --hostname and --collect require bootling's pid 1, but {} boots unchanged; give COMMAND or --run",
         path.display()
     )]
     ForeignInitrd {

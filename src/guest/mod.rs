@@ -6,6 +6,7 @@
 pub mod autoload;
 pub(crate) mod bases;
 pub(crate) mod builder;
+pub mod collect;
 pub(crate) mod command;
 pub(crate) mod compose;
 pub(crate) mod console;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::RunResult;
 use super::autoload::record::LoadedModule;
+use super::collect::record::Collected;
 use super::hang::Hang;
 use super::health::Finding;
 use super::outlet::Captured;
@@ -41,6 +42,8 @@ pub struct Output {
     pub health: Vec<Finding>,
     /// Modules that were loaded on demand.
     pub modules: Vec<LoadedModule>,
+    /// Files that were collected ([`Command::collect`](super::Command::collect)).
+    pub collected: Vec<Collected>,
     /// State of the guest at a timeout.
     pub hang: Option<Hang>,
     /// Time from the start of [`Output::duration`] to pid 1's first message.
@@ -88,6 +91,7 @@ impl Output {
             release,
             health: transcript.health,
             modules: transcript.modules,
+            collected: transcript.collected,
             hang: transcript.hang.map(|hang| *hang),
             hello,
             started,

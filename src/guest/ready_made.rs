@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::compose::{BuildContext, Composition, Drivers, Made, add_modules, apply_run_options, plan};
+use super::compose::{BuildContext, Composition, Drivers, HOSTNAME, Made, add_modules, apply_run_options, plan};
 use super::devices::GuestDevices;
 use super::preflight::{self, Requests};
 use super::{Listener, RunSpec, VmError};
@@ -41,7 +41,8 @@ pub(super) fn make(
     preflight::check(context.kernel, spec, &Requests::of_initrd(read.compressions), listener)?;
     let job = read.job;
     if job.is_none() && as_it_is {
-        if !spec.initrd.modules.is_empty() || !spec.env.is_empty() {
+        let is_changed = spec.user.is_some() || spec.hostname.is_some() || !spec.collect.is_empty();
+        if is_changed || !spec.initrd.modules.is_empty() || !spec.env.is_empty() {
             return Err(VmError::ForeignInitrd { path: path.to_owned() });
         }
         rewind(&mut file, path)?;
@@ -146,6 +147,11 @@ fn take_over(job: &mut Job, own: Option<Job>, what: &RunWhat) {
             // The command is from the initrd's job; the channel and additional settings are this run's.
             let asked = std::mem::replace(job, own);
             (job.channel, job.tty) = (asked.channel, asked.tty);
+            (job.collect, job.collect_limit) = (asked.collect, asked.collect_limit);
+            job.user = asked.user.or(job.user.take());
+            if asked.hostname.as_deref() != Some(HOSTNAME.as_ref()) {
+                job.hostname = asked.hostname;
+            }
             // The channel's drivers precede the initrd's own modules.
             let mut drivers = asked.modules;
             let end = drivers.iter().rposition(|module| module.need == Need::Channel).map_or(0, |last| last + 1);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunResult;
 use super::autoload::record::LoadedModule;
+use super::collect::record::Collected;
 use super::devices::report::{DiskReport, NetReport};
 use super::files::report::ShareReport;
 use super::hang::Hang;
@@ -86,6 +87,9 @@ pub struct RunReport {
     /// Modules that were loaded on demand.
     #[serde(default)]
     pub modules: Vec<LoadedModule>,
+    /// Files that were collected (`--collect`).
+    #[serde(default)]
+    pub collected: Vec<Collected>,
     /// Notes from pid 1.
     pub notes: Vec<String>,
     /// State of the guest at the timeout.
@@ -217,6 +221,7 @@ impl RunReport {
             qemu: QemuReport::new(machine, command),
             health: transcript.health.clone(),
             modules: transcript.modules.clone(),
+            collected: transcript.collected.clone(),
             notes: notes(transcript),
             hang: transcript.hang.as_deref().cloned(),
             console_tail: transcript.console_tail.clone(),

@@ -3,6 +3,7 @@
 //! All streams are read in the same loop, and none is waited for exclusively. A guest that floods its output is slowed
 //! down by the reader of bootling's output, a silent guest reaches a time limit, and memory use is bounded.
 
+mod collecting;
 mod deadlines;
 mod doubt;
 pub(crate) mod ending;
@@ -11,6 +12,7 @@ pub(crate) mod idle;
 pub(crate) mod input;
 pub(crate) mod inspection;
 mod last_words;
+mod overtime;
 mod sequence;
 pub(crate) mod settings;
 pub(crate) mod streams;
@@ -24,9 +26,11 @@ use rustix::process::Signal;
 
 use self::idle::Idle;
 use self::last_words::LastWords;
+use self::overtime::Overtime;
 pub(crate) use self::settings::{ConsoleSink, HostStreams, Interrupt, Opening, Settings};
 pub use self::settings::{Foreground, ShownOn, Watch};
 use super::autoload::Autoload;
+use super::collect::Collection;
 use super::console::Console;
 use super::hang::Hang;
 use super::health;
@@ -125,6 +129,10 @@ struct Session<'a> {
     /// Path of the module that pid 1 is loading.
     loading: Option<String>,
     autoload: Autoload,
+    /// Files that are collected after the command.
+    collection: Option<Collection>,
+    /// State of a collection after a time limit.
+    overtime: Option<Overtime>,
 }
 
 /// State of the matching of expectations; see `watch`.
@@ -176,6 +184,7 @@ impl<'a> Session<'a> {
         let HostStreams { input, out, err, signals, terminal } = outside;
         let start = guest.started.take().unwrap_or_else(Instant::now);
         let autoload = Autoload::new(settings.modules.take());
+        let collection = settings.collection.take();
         guest.qmp.log = settings.recording.as_mut().and_then(|recording| recording.qmp.take());
         Self {
             guest,
@@ -212,6 +221,8 @@ impl<'a> Session<'a> {
             alarm: health::Alarm::default(),
             loading: None,
             autoload,
+            collection,
+            overtime: None,
         }
     }
 
@@ -345,6 +356,9 @@ impl<'a> Session<'a> {
             if !ends(signal) {
                 // A continued job may have another window size, and is in the foreground again.
                 self.resize();
+            } else if self.overtime.is_some() {
+                self.phase = Phase::Over;
+                return;
             } else if signal == Signal::INT.as_raw()
                 && self.settings.interrupt == Interrupt::Forward
                 && self.phase == Phase::Running

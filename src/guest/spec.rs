@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::collect::request::CollectRequest;
 use super::health::HealthSpec;
 use super::snapshot::Warm;
 use crate::cache::{Cache, CacheError, DEFAULT_LIMIT};
@@ -40,6 +41,10 @@ pub struct RunSpec {
     pub term: Option<OsString>,
     /// Effect of the kernel's health on the verdict.
     pub health: HealthSpec,
+    /// Files to copy to the host after the command.
+    pub collect: Vec<CollectRequest>,
+    /// Most bytes of such files; `None`: 1 GiB.
+    pub collect_limit: Option<u64>,
     /// The cache directory; `None`: see [`Cache::open`].
     pub cache: Option<PathBuf>,
 }

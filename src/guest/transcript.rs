@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::autoload::record::LoadedModule;
+use super::collect::record::Collected;
 use super::hang::Hang;
 use super::health::Finding;
 use super::screen::ScreenContent;
@@ -41,6 +42,8 @@ pub struct Transcript {
     pub kernel: KernelTraits,
     /// Modules that were loaded on demand.
     pub modules: Vec<LoadedModule>,
+    /// Files that were collected, in the order of the requests.
+    pub collected: Vec<Collected>,
 }
 
 /// Properties of a kernel that its configuration reveals; `None`: unknown.

@@ -39,7 +39,7 @@ pub(super) fn apply(job: &mut Job, facts: &[Fact], typed: &str) -> Result<(), Vm
         let names: Vec<&str> = users.iter().map(|entry| entry.name).take(20).collect();
         let known = if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
         invalid(format!(
-            "no user {user:?} in the image's /etc/passwd ({known}); use a number, or add users with --copy /etc/passwd"
+            "no user {user:?} in the image's /etc/passwd ({known}); use a number, or add users with --copy /etc/passwd (not with --initrd)"
         ))
     })?;
     let resolve = |name: &str| {

@@ -28,6 +28,7 @@ pub(crate) use self::names::errno_text;
 pub use self::names::signal_name;
 pub use self::outcome::Outcome;
 use super::autoload::record::KILLED;
+use super::collect::record::fault;
 use super::health::{Finding, Rules};
 use super::transcript::{Event, Goal, QemuExit, Transcript};
 use crate::format::protocol::frame::{Ended, Failure};
@@ -63,13 +64,12 @@ const NO_INIT: [&str; 2] = ["No working init found", "Unable to mount root fs"];
 /// Determines the outcome of a run, without health rules.
 pub(crate) fn judge(transcript: &Transcript) -> Outcome {
     let outcome = judge_guest(transcript);
-    match &transcript.console_lost {
-        // The guest's own outcome takes precedence, unless it would look like success.
-        Some(why) if outcome.exit_code() == 0 => {
-            Outcome::CouldNotTest { why: format!("failed to write the console file: {why}") }
-        }
-        Some(_) | None => outcome,
+    // The guest's own outcome takes precedence, unless it would look like success.
+    if outcome.exit_code() != 0 {
+        return outcome;
     }
+    let lost = transcript.console_lost.as_ref().map(|why| format!("failed to write the console file: {why}"));
+    lost.or_else(|| fault(&transcript.collected)).map_or(outcome, |why| Outcome::CouldNotTest { why })
 }
 
 /// Determines the outcome of a run under health rules. Removes the findings that are not reported from the transcript.

@@ -49,6 +49,10 @@ pub(crate) struct Job {
     pub(crate) has_root: bool,
     /// Mount points of directories of the host, in order, and whether the guest may write.
     pub(crate) shares: Vec<(PathBuf, bool)>,
+    /// Paths and patterns of files to send to the host after the command.
+    pub(crate) collect: Vec<OsString>,
+    /// Most bytes of such files.
+    pub(crate) collect_limit: u64,
 }
 
 impl Job {
@@ -84,7 +88,7 @@ pub(crate) struct ModuleToLoad {
 /// Device of the control channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Channel {
-    /// The virtio-serial port [`crate::proto::job::PORT_NAME`].
+    /// The virtio-serial port [`PORT_NAME`](crate::format::protocol::job::PORT_NAME).
     Virtio,
     /// A serial device, by name: `ttyS1`.
     Serial(String),
@@ -141,14 +145,26 @@ impl Job {
         if self.autoload {
             put(&mut file, Tag::Autoload, "autoload", b"")?;
         }
+        self.encode_files(&mut file)?;
+        Ok(file)
+    }
+
+    /// Encodes what the command shares with the host.
+    fn encode_files(&self, file: &mut Vec<u8>) -> Result<(), PlanError> {
         if self.has_root {
-            put(&mut file, Tag::Root, "root", b"")?;
+            put(file, Tag::Root, "root", b"")?;
         }
         for (path, writable) in &self.shares {
             let mode: &[u8] = if *writable { b"w" } else { b"r" };
-            put(&mut file, Tag::Share, "share", &[mode, word("share", path.as_os_str())?].concat())?;
+            put(file, Tag::Share, "share", &[mode, word("share", path.as_os_str())?].concat())?;
         }
-        Ok(file)
+        for path in &self.collect {
+            put(file, Tag::Collect, "path to collect", word("path to collect", path)?)?;
+        }
+        if !self.collect.is_empty() {
+            put(file, Tag::CollectLimit, "collect limit", self.collect_limit.to_string().as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Returns the job file and its directory as facts. Only root can read the file, because arguments and environment
@@ -249,6 +265,8 @@ mod tests {
             autoload: true,
             has_root: true,
             shares: vec![("/d".into(), true)],
+            collect: vec!["/out".into()],
+            collect_limit: 7,
         };
         let golden = b"bootling job 1\n\
             a\x02\0\0\0sha\0\0\0\0\
@@ -268,7 +286,9 @@ mod tests {
             u\x05\0\0\x007 8 9\
             k\0\0\0\0\
             R\0\0\0\0\
-            S\x03\0\0\0w/d";
+            S\x03\0\0\0w/d\
+            C\x04\0\0\0/out\
+            L\x01\0\0\x007";
         assert_eq!(job.encode().expect("a job").escape_ascii().to_string(), golden.escape_ascii().to_string());
         assert_eq!(Job::default().encode().expect("a job"), MAGIC);
     }

@@ -65,6 +65,10 @@ impl Job {
                 let (mode, path) = value.split_first().ok_or_else(|| broken("share", "empty"))?;
                 self.shares.push((PathBuf::from(OsStr::from_bytes(path)), *mode == b'w'));
             }
+            Tag::Collect => self.collect.push(owned()),
+            Tag::CollectLimit => {
+                self.collect_limit = number(value).ok_or_else(|| broken("collect limit", "not a number"))?;
+            }
         }
         Ok(())
     }
@@ -128,6 +132,8 @@ mod tests {
             autoload: true,
             has_root: true,
             shares: vec![("/d".into(), true)],
+            collect: vec!["/out".into()],
+            collect_limit: 7,
         };
         let bytes = job.encode().expect("encodes");
         assert_eq!(Job::decode(&bytes).expect("decodes"), job);

@@ -16,6 +16,7 @@ mod bootsector;
 mod bundle;
 mod cache;
 mod channel;
+mod collect;
 mod compare;
 mod disk;
 mod disks;

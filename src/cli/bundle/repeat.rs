@@ -87,6 +87,7 @@ fn refuse(args: &RunArgs) -> anyhow::Result<()> {
         ("--env", !args.env.is_empty()),
         ("--user", args.user.is_some()),
         ("--hostname", args.hostname.is_some()),
+        ("--collect", !args.collect.is_empty()),
         ("--tty", args.tty),
         ("--arch", args.boot.arch.is_some()),
         ("--disk", !args.boot.disk.is_empty()),

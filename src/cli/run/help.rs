@@ -44,6 +44,12 @@ Modules on demand:
   to be named in advance. --json lists what was loaded. --kmod loads a module before the command, --no-autoload turns
   modules on demand off. See docs/guest.md.
 
+Collecting (--collect):
+  Files and directories are copied when the command has ended, also if it failed, was killed or powered the guest off, and
+  after a time limit as far as the guest answers. Symbolic links to files are followed; devices, FIFOs, sockets and links to
+  directories are skipped, with a note. Each file appears completely or not at all. A path that is missing or incomplete is
+  a note; if the command succeeded, it is an error (exit status 125). A pattern may match nothing. See docs/collect.md.
+
 Bisecting (--bisect), for git bisect run:
   0    good: the command exited with 0
   1    bad: the command exited with any other status, was killed by a signal or was not executed; the guest panicked,

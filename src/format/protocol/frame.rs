@@ -161,6 +161,8 @@ pub enum ToHost<'a> {
         /// Message, at most [`MAX_MESSAGE`] bytes.
         message: &'a [u8],
     },
+    /// Part of the stream of collected files (see [`super::collect`]). Sent after the command's end, before [`ToHost::Exit`].
+    Collected(&'a [u8]),
     /// End of the command: the last frame, unless pid 1 waits for another command.
     Exit {
         /// End of the command.
@@ -172,13 +174,15 @@ pub enum ToHost<'a> {
     },
 }
 
-/// Output stream of the command.
+/// Output stream of the command, or of the process that collects its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// [`ToHost::Stdout`].
     Output,
     /// [`ToHost::Stderr`].
     Errors,
+    /// [`ToHost::Collected`].
+    Collected,
 }
 
 impl Stream {
@@ -188,6 +192,7 @@ impl Stream {
         match self {
             Self::Output => [STDOUT, low, high],
             Self::Errors => [STDERR, low, high],
+            Self::Collected => [COLLECTED, low, high],
         }
     }
 }
@@ -239,6 +244,8 @@ pub enum ToGuest<'a> {
         /// Message, at most [`MAX_MESSAGE`] bytes.
         message: &'a [u8],
     },
+    /// End the command, which has reached a time limit, and collect its files: [`ToHost::Exit`] follows.
+    Collect,
     /// The host has received [`ToHost::Exit`]: power off. The guest waits for this frame or a hangup, since powering
     /// off discards undelivered data of its ports.
     Done,
@@ -269,6 +276,7 @@ const LEFT: u8 = 0x0b;
 const COMMAND_LINE: u8 = 0x0c;
 const LOADING: u8 = 0x0d;
 const FROM_HELPER: u8 = 0x0e;
+const COLLECTED: u8 = 0x0f;
 const GO: u8 = 0x41;
 const STDIN: u8 = 0x42;
 const STDIN_EOF: u8 = 0x43;
@@ -277,6 +285,7 @@ const SIGNAL: u8 = 0x45;
 const DONE: u8 = 0x46;
 const RENEW: u8 = 0x47;
 const TO_HELPER: u8 = 0x48;
+const COLLECT: u8 = 0x49;
 
 /// A frame's tag, payload and total length.
 pub type Frame<'a> = (u8, &'a [u8], usize);
@@ -286,7 +295,7 @@ pub fn split(bytes: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let &[tag, low, high, ref rest @ ..] = bytes else {
         return Ok(None);
     };
-    if !matches!(tag, HELLO..=FROM_HELPER | GO..=TO_HELPER) {
+    if !matches!(tag, HELLO..=COLLECTED | GO..=COLLECT) {
         return Err(FrameError::Tag(tag));
     }
     let len = u16::from_le_bytes([low, high]);

@@ -63,6 +63,10 @@ pub enum Tag {
     /// Empty: a directory of the host, served before the shares, is the root of the command. A temporary file system receives
     /// all changes.
     Root,
+    /// A path or pattern of files to send to the host after the command's end, in order.
+    Collect,
+    /// Most bytes of such files (decimal).
+    CollectLimit,
 }
 
 impl Tag {
@@ -89,6 +93,8 @@ impl Tag {
             Self::Autoload => b'k',
             Self::Share => b'S',
             Self::Root => b'R',
+            Self::Collect => b'C',
+            Self::CollectLimit => b'L',
         }
     }
 
@@ -115,6 +121,8 @@ impl Tag {
             b'k' => Self::Autoload,
             b'S' => Self::Share,
             b'R' => Self::Root,
+            b'C' => Self::Collect,
+            b'L' => Self::CollectLimit,
             _ => return None,
         })
     }

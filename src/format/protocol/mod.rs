@@ -2,6 +2,7 @@
 //!
 //! Compiled into both sides (`stubs/init` includes these files by path), so only `core` is available here.
 
+pub mod collect;
 pub mod files;
 pub mod frame;
 pub mod job;
@@ -9,4 +10,4 @@ pub mod modules;
 pub mod window;
 
 /// Protocol version. Increased with every incompatible change of frames or jobs; both sides refuse other versions.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;

@@ -16,6 +16,7 @@ impl Session<'_> {
             [boot, self.settings.timeout].into_iter().flatten().filter_map(|limit| self.start.checked_add(limit));
         let next = limits
             .chain(self.grace)
+            .chain(self.overtime.map(|overtime| overtime.until))
             .chain(self.last_words.due)
             .chain(self.alarm.due())
             .chain(self.next_screen_read())
@@ -26,6 +27,10 @@ impl Session<'_> {
 
     pub(super) fn check_limits(&mut self) {
         if self.is_over() {
+            return;
+        }
+        if self.overtime.is_some_and(|overtime| Instant::now() >= overtime.until) {
+            self.phase = Phase::Over;
             return;
         }
         let elapsed = self.start.elapsed();

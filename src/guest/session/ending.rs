@@ -37,6 +37,7 @@ impl Session<'_> {
         if self.hang.is_none() {
             self.read_last_screen()?;
         }
+        self.collect_in_overtime()?;
         if self.guest_stays() {
             // All output of the command before its exit status has been received, except for data in the console pipe.
             self.drain_console();
@@ -50,6 +51,8 @@ impl Session<'_> {
         }
         let HealthSummary { mut findings, notes } = std::mem::take(&mut self.health).finish(self.taint());
         self.name_functions(&mut findings);
+        let (collected, more) = self.take_collected();
+        let notes = [notes, more].concat();
         if !self.settings.quiet {
             for note in &notes {
                 self.say(note);
@@ -76,6 +79,7 @@ impl Session<'_> {
             kernel: KernelTraits::default(),
             modules: self.autoload.finish(),
             shares: Vec::new(),
+            collected,
         };
         Ok((transcript, self.out.captured(), self.err.captured()))
     }

@@ -45,31 +45,12 @@ impl Session<'_> {
             }
             ToHost::Stdout(bytes) => self.out.push(bytes),
             ToHost::Stderr(bytes) => self.err.push(bytes),
+            ToHost::Collected(bytes) => self.on_collected(bytes),
             ToHost::Window(more) => self.outbox.grant(more),
             ToHost::Note(text) => {
                 self.guest_note(guest_text::line(text));
             }
-            ToHost::Failed { what, errno, subject } => {
-                let subject = guest_text::line(subject);
-                match what {
-                    // The exit status follows.
-                    Failure::Exec => {
-                        self.is_refused = true;
-                        self.note(Event::Failed { what, errno, subject });
-                    }
-                    Failure::SoftModule => {
-                        self.guest_note(format!("optional module {subject} was not loaded: {}", errno_text(errno)));
-                    }
-                    Failure::Job
-                    | Failure::Module
-                    | Failure::Crash
-                    | Failure::Tty
-                    | Failure::BlockDevices
-                    | Failure::Window
-                    | Failure::Setup
-                    | Failure::Seed => self.end(Event::Failed { what, errno, subject }),
-                }
-            }
+            ToHost::Failed { what, errno, subject } => self.on_failure(what, errno, guest_text::line(subject)),
             ToHost::Log { lost, records } => self.health.take_records(lost, records),
             ToHost::Left { pid, lives, name } => self.health.take_left(pid, lives, name),
             ToHost::Helper { id, message } => self.on_helper(id, message),
@@ -78,6 +59,27 @@ impl Session<'_> {
     }
 
     /// Returns a description of the fault if the guest may not send the frame now.
+    fn on_failure(&mut self, what: Failure, errno: u32, subject: String) {
+        match what {
+            // The exit status follows.
+            Failure::Exec => {
+                self.is_refused = true;
+                self.note(Event::Failed { what, errno, subject });
+            }
+            Failure::SoftModule => {
+                self.guest_note(format!("optional module {subject} was not loaded: {}", errno_text(errno)));
+            }
+            Failure::Job
+            | Failure::Module
+            | Failure::Crash
+            | Failure::Tty
+            | Failure::BlockDevices
+            | Failure::Window
+            | Failure::Setup
+            | Failure::Seed => self.end(Event::Failed { what, errno, subject }),
+        }
+    }
+
     fn violation(&self, frame: &ToHost<'_>) -> Option<&'static str> {
         if !self.has_our_pid1() {
             return Some("a message of a guest without bootling's pid 1");

@@ -5,7 +5,7 @@
 //! | `Hello` | yes | no | no |
 //! | `Ready` | no | of a base | no |
 //! | `Started` | no | of a command | no |
-//! | `Stdout`, `Stderr`, `Window`, `Left`, `Helper` | no | no | yes |
+//! | `Stdout`, `Stderr`, `Window`, `Left`, `Helper`, `Collected` | no | no | yes |
 //! | `Note`, `Log` | no | yes | yes |
 //! | `Failed`: the command cannot be executed | no | of a command, once | no |
 //! | `CommandLine`, `Loading`, `Failed`: an optional module | no | yes | no |
@@ -41,6 +41,7 @@ impl Progress {
             ToHost::Stdout(_) | ToHost::Stderr(_) => (is_running, "output of a command that has not started"),
             ToHost::Window(_) => (is_running, "a request for input of a command that has not started"),
             ToHost::Left { .. } => (is_running, "a leftover process of a command that has not started"),
+            ToHost::Collected(_) => (is_running, "collected files of a command that has not started"),
             ToHost::Helper { .. } => (is_running, "a message of a helper of a command that has not started"),
             ToHost::Note(_) => (is_greeted || is_running, "a note before the greeting"),
             ToHost::Log { .. } => (is_greeted || is_running, "kernel log records before the greeting"),
@@ -93,13 +94,14 @@ mod tests {
     #[test]
     fn every_frame_is_accepted_only_in_its_phase() {
         let hello = ToHost::Hello { version: 0, uptime_ns: 0, taint: 0, window: 0, release: b"" };
-        let cases: [(ToHost<'_>, [bool; 5]); 23] = [
+        let cases: [(ToHost<'_>, [bool; 5]); 24] = [
             // Booting, greeted, refused, running, base.
             (hello, [true, false, false, false, false]),
             (ToHost::Ready, [false, false, false, false, true]),
             (ToHost::Started(1), [false, true, false, false, false]),
             (ToHost::Stdout(b"x"), [false, false, false, true, false]),
             (ToHost::Stderr(b"x"), [false, false, false, true, false]),
+            (ToHost::Collected(b"x"), [false, false, false, true, false]),
             (ToHost::Window(1), [false, false, false, true, false]),
             (ToHost::Note(b"x"), [false, true, true, true, true]),
             (ToHost::Log { lost: Lost::Nothing, records: b"" }, [false, true, true, true, true]),

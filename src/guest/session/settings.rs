@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::guest::autoload::ModuleSource;
+use crate::guest::collect::Collection;
 use crate::guest::expect::Expectations;
 use crate::guest::hang::{HangInput, Recording};
 use crate::guest::health::Rules;
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) command_line: String,
     /// Modules that the guest receives on demand; `None`: none.
     pub(crate) modules: Option<ModuleSource>,
+    /// Files to collect after the command; `None`: none.
+    pub(crate) collection: Option<Collection>,
     /// Start mode of the guest.
     pub(crate) opening: Opening,
 }

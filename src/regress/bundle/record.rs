@@ -33,6 +33,9 @@ impl Bundle {
         if machine.devices != Devices::default() {
             return unsupported("a run with --disk, --net, --share or --root: a bundle contains all that it needs");
         }
+        if !spec.collect.is_empty() {
+            return unsupported("a run with --collect");
+        }
         let Some((image, initrd)) = prepared.boot_files() else { return unsupported("a run that does not boot") };
         let read = |name| move |source: io::Error| BundleError::Input(name, source);
         let initrd = File::from(initrd.try_clone().map_err(read(INITRD))?);

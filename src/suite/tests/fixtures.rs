@@ -27,6 +27,7 @@ pub(crate) fn output(outcome: Outcome, stdout: &str) -> Output {
         age: None,
         health: Vec::new(),
         modules: Vec::new(),
+        collected: Vec::new(),
         hang: None,
         hello: None,
         started: None,

@@ -1,7 +1,7 @@
 //! Reads small files in `/proc` and `/sys`, and lists directories.
 
 use crate::syscall::Result;
-use crate::syscall::file::{DIRECTORY, READ_ONLY, open, read, read_directory, size};
+use crate::syscall::file::{DIRECTORY, Fd, READ_ONLY, open, read, read_directory, size};
 use crate::syscall::memory::allocate;
 use core::ffi::CStr;
 
@@ -38,13 +38,15 @@ pub fn number(text: &[u8]) -> Option<u64> {
 
 /// Calls `visit` for every name in a directory except `.` and `..`, until it returns `true`. Returns true if it did. A
 /// missing directory has no names.
-pub fn any_name(directory: &CStr, mut visit: impl FnMut(&[u8]) -> bool) -> bool {
-    let Ok(directory) = open(directory, READ_ONLY | DIRECTORY) else {
-        return false;
-    };
+pub fn any_name(directory: &CStr, visit: impl FnMut(&[u8]) -> bool) -> bool {
+    open(directory, READ_ONLY | DIRECTORY).is_ok_and(|directory| any_name_in(&directory, visit))
+}
+
+/// Like [`any_name`], for an open directory.
+pub fn any_name_in(directory: &Fd, mut visit: impl FnMut(&[u8]) -> bool) -> bool {
     let mut buffer = [0_u8; 2048];
     loop {
-        let len = read_directory(&directory, &mut buffer).unwrap_or(0);
+        let len = read_directory(directory, &mut buffer).unwrap_or(0);
         let mut entries = buffer.get(..len).unwrap_or_default();
         if entries.is_empty() {
             return false;

@@ -67,6 +67,10 @@ pub struct Job {
     pub autoload: bool,
     /// True if a directory of the host is the command's root.
     pub has_root: bool,
+    /// Number of paths in [`Job::collected`].
+    pub collect_count: u64,
+    /// Most bytes of collected files.
+    pub collect_limit: u64,
     /// Length of the window in bytes, if the payload comes through one.
     pub window: Option<u64>,
     /// Reason why the job is invalid.
@@ -146,6 +150,14 @@ impl Job {
         })
     }
 
+    /// Returns the paths and patterns of files to collect.
+    pub fn collected(&self) -> impl Iterator<Item = &'static [u8]> {
+        self.all.clone().into_iter().flatten().filter_map(|record| match record {
+            Ok((Tag::Collect, pattern)) => Some(pattern),
+            _ => None,
+        })
+    }
+
     fn take(&mut self, tag: Tag, value: &'static [u8]) {
         match tag {
             Tag::Arg => self.arguments.push(self.texts.terminated(value)),
@@ -180,6 +192,8 @@ impl Job {
             Tag::Autoload => self.autoload = true,
             Tag::Root => self.has_root = true,
             Tag::Share => {}
+            Tag::Collect => self.collect_count += 1,
+            Tag::CollectLimit => self.collect_limit = file::number(value).unwrap_or(0),
         }
     }
 }

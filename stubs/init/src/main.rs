@@ -11,6 +11,7 @@
 mod standalone;
 mod buffers;
 mod channel;
+mod collect;
 mod command;
 mod console;
 mod disks;
@@ -18,6 +19,7 @@ mod entropy;
 mod file;
 mod file_relay;
 mod files;
+mod glob;
 mod helper_socket;
 mod input;
 mod job;

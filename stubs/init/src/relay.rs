@@ -40,6 +40,8 @@ pub struct Relay<'a> {
     owed: u32,
     /// True if an input frame did not fit into the buffer.
     stuck: bool,
+    /// True if the host has ended the command, which reached a time limit.
+    abandoned: bool,
 }
 
 /// The command's ends of the pipes.
@@ -90,7 +92,7 @@ impl<'a> Relay<'a> {
     }
 
     fn new(pending: Input<'a>, terminal: Option<(Fd, Fd)>, input: Option<Fd>, outputs: [Option<Fd>; 2]) -> Self {
-        Self { terminal, input, outputs, pending, ending: false, owed: 0, stuck: false }
+        Self { terminal, input, outputs, pending, ending: false, owed: 0, stuck: false, abandoned: false }
     }
 
     /// Returns the terminal for the command.
@@ -132,6 +134,10 @@ impl<'a> Relay<'a> {
                 channel.pull()?;
             }
             self.take_frames(channel, command, helpers)?;
+            if self.abandoned {
+                let usage = Usage { wall_ns: command.running(), ..Usage::default() };
+                return Ok(Outcome::Ended(Ended::Signaled(9, false), usage));
+            }
             self.feed();
             channel.push()?;
             self.grant(channel)?;
@@ -209,6 +215,10 @@ impl<'a> Relay<'a> {
                     let _ = kill_group(command.pid, number);
                 }
                 ToGuest::Helper { id, message } => helpers.deliver(id, message),
+                ToGuest::Collect => {
+                    let _ = kill_group(command.pid, 9);
+                    self.abandoned = true;
+                }
                 ToGuest::Go { .. } | ToGuest::Renew { .. } | ToGuest::Done => {}
             }
             true

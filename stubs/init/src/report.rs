@@ -2,6 +2,7 @@
 
 use crate::buffers::Buffers;
 use crate::channel::{Channel, Gone};
+use crate::collect;
 use crate::command::{Command, NotStarted, status};
 use crate::console;
 use crate::entropy;
@@ -148,7 +149,8 @@ fn next_command(channel: &mut Channel) -> Result<Option<(u64, [u8; SEED])>> {
         | ToGuest::StdinEof
         | ToGuest::Resize { .. }
         | ToGuest::Signal(_)
-        | ToGuest::Helper { .. } => false,
+        | ToGuest::Helper { .. }
+        | ToGuest::Collect => false,
     })?;
     Ok(next)
 }
@@ -238,7 +240,8 @@ fn run(
         Ok(files) => files,
         Err(failed) => return fail_files(channel, &failed).map(|()| None),
     };
-    let (mut relay, started) = match begin(job, size, buffers, helpers, files.as_ref()) {
+    let Buffers { stack, input, collect_stack } = buffers;
+    let (mut relay, started) = match begin(job, size, stack, input, helpers, files.as_ref()) {
         Ok(begun) => begun,
         Err(what) => return fail(channel, &what).map(|()| None),
     };
@@ -258,6 +261,7 @@ fn run(
     if files.is_some() {
         note_directory(channel, job, &command)?;
     }
+    let was_started = !matches!(outcome, Outcome::NotStarted(_));
     let done = match outcome {
         Outcome::Ended(ended, usage) => {
             leftovers::end(channel, command.pid)?;
@@ -271,6 +275,9 @@ fn run(
             refuse(channel, job, reason)
         }
     };
+    if was_started {
+        collect::run(channel, job, collect_stack)?;
+    }
     // What still waits for the host now fails, so that flushing the file systems cannot hang.
     if let Some(files) = files {
         files.stop();
@@ -327,11 +334,11 @@ fn fail_devices(channel: &mut Channel, missing: &Missing) -> Result<()> {
 fn begin<'b>(
     job: &Job,
     size: Size,
-    buffers: &'b mut Buffers,
+    stack: &mut [u8],
+    input: &'b mut [u8],
     helpers: &mut Helpers,
     files: Option<&Files>,
 ) -> core::result::Result<(Relay<'b>, Started), Unfit<'static>> {
-    let Buffers { stack, input } = buffers;
     let input = Input::new(input);
     if !job.terminal {
         let no_pipe = |errno| Unfit { what: Failure::Setup, errno, subject: b"pipes" };

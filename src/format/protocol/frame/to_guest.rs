@@ -1,7 +1,9 @@
 //! Encoding and decoding of [`ToGuest`].
 
 use super::fields::{Builder, Fields};
-use super::{DONE, FrameError, GO, HEADER, RENEW, RESIZE, SIGNAL, STDIN, STDIN_EOF, TO_HELPER, ToGuest, split};
+use super::{
+    COLLECT, DONE, FrameError, GO, HEADER, RENEW, RESIZE, SIGNAL, STDIN, STDIN_EOF, TO_HELPER, ToGuest, split,
+};
 
 impl<'a> ToGuest<'a> {
     /// Decodes the first frame; returns its length, too. `None` if the frame is incomplete.
@@ -23,6 +25,7 @@ impl<'a> ToGuest<'a> {
             SIGNAL => Self::Signal(fields.u8()?),
             RENEW => Self::Renew { len: fields.u64()?, seed: fields.take()? },
             TO_HELPER => Self::Helper { id: fields.u32()?, message: fields.rest() },
+            COLLECT => Self::Collect,
             DONE => Self::Done,
             _ => return None,
         };
@@ -64,6 +67,7 @@ impl<'a> ToGuest<'a> {
                 frame.put(message);
                 TO_HELPER
             }
+            Self::Collect => COLLECT,
             Self::Done => DONE,
         };
         frame.finish(tag)

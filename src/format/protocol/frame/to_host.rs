@@ -2,8 +2,8 @@
 
 use super::fields::{Builder, Fields};
 use super::{
-    COMMAND_LINE, EXIT, Ended, FAILED, FROM_HELPER, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT, LOADING,
-    LOG, Lost, NOTE, READY, STARTED, STDERR, STDOUT, ToHost, Usage, WINDOW, split,
+    COLLECTED, COMMAND_LINE, EXIT, Ended, FAILED, FROM_HELPER, Failure, FrameError, HEADER, HELLO, HELLO_MAGIC, LEFT,
+    LOADING, LOG, Lost, NOTE, READY, STARTED, STDERR, STDOUT, ToHost, Usage, WINDOW, split,
 };
 
 impl<'a> ToHost<'a> {
@@ -36,6 +36,7 @@ impl<'a> ToHost<'a> {
             STARTED => fields.u64().and_then(|uptime| fields.end(Self::Started(uptime))),
             STDOUT => Some(Self::Stdout(payload)),
             STDERR => Some(Self::Stderr(payload)),
+            COLLECTED => Some(Self::Collected(payload)),
             WINDOW => fields.u32().and_then(|more| fields.end(Self::Window(more))),
             NOTE => Some(Self::Note(payload)),
             FAILED => {
@@ -96,6 +97,7 @@ impl<'a> ToHost<'a> {
             }
             Self::Stdout(bytes) => frame.text(STDOUT, bytes),
             Self::Stderr(bytes) => frame.text(STDERR, bytes),
+            Self::Collected(bytes) => frame.text(COLLECTED, bytes),
             Self::Window(more) => {
                 frame.put(&more.to_le_bytes());
                 WINDOW

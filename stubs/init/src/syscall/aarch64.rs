@@ -62,6 +62,7 @@ pub const MMAP: usize = 222;
 pub const ACCEPT4: usize = 242;
 pub const WAIT4: usize = 260;
 pub const PRLIMIT64: usize = 261;
+pub const STATX: usize = 291;
 pub const FINIT_MODULE: usize = 273;
 
 /// `O_DIRECTORY` (`arch/arm64/include/uapi/asm/fcntl.h`).

@@ -78,6 +78,45 @@ pub fn size(file: &Fd) -> Result<usize> {
     Ok(size as usize)
 }
 
+/// Type of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    Regular,
+    Directory,
+    Link,
+    Other,
+}
+
+/// Returns the type and the permission bits of a file. `follow`: of the target of a symbolic link.
+pub fn status_of(path: &CStr, follow: bool) -> Result<(FileKind, u16)> {
+    const AT_SYMLINK_NOFOLLOW: usize = 0x100;
+    statx(AT_FDCWD, path, if follow { 0 } else { AT_SYMLINK_NOFOLLOW })
+}
+
+/// Like [`status_of`], for an open file.
+pub fn status_of_file(file: &Fd) -> Result<(FileKind, u16)> {
+    const AT_EMPTY_PATH: usize = 0x1000;
+    statx(file.number(), c"", AT_EMPTY_PATH)
+}
+
+fn statx(directory: usize, path: &CStr, flags: usize) -> Result<(FileKind, u16)> {
+    /// `STATX_TYPE | STATX_MODE`
+    const MASK: usize = 3;
+    // struct statx (include/uapi/linux/stat.h): 256 bytes, the same on all architectures; stx_mode is at 28.
+    let mut buffer = [0_u64; 32];
+    // SAFETY: the path is NUL-terminated; the kernel fills a struct statx.
+    unsafe { arch::call(arch::STATX, directory, address(path), flags, MASK, buffer.as_mut_ptr() as usize) }?;
+    let [_, _, _, word, ..] = buffer;
+    let mode = (word >> 32) as u16;
+    let kind = match mode & 0o170_000 {
+        0o100_000 => FileKind::Regular,
+        0o040_000 => FileKind::Directory,
+        0o120_000 => FileKind::Link,
+        _ => FileKind::Other,
+    };
+    Ok((kind, mode & 0o777))
+}
+
 /// Returns true if the descriptor is open.
 pub fn is_open(number: usize) -> bool {
     const F_GETFD: usize = 1;

@@ -171,6 +171,13 @@ pub fn change_directory(path: &CStr) -> Result<()> {
     done(unsafe { arch::call(arch::CHDIR, path.as_ptr() as usize, 0, 0, 0, 0) })
 }
 
+/// Kills a process.
+pub fn kill(pid: usize) {
+    const SIGKILL: usize = 9;
+    // SAFETY: no memory is involved. The process may have ended.
+    let _ = unsafe { arch::call(arch::KILL, pid, SIGKILL, 0, 0, 0) };
+}
+
 /// Sends a signal to a process group.
 pub fn kill_group(group: usize, number: u8) -> Result<()> {
     // SAFETY: no memory is involved.

@@ -62,6 +62,7 @@ pub const DUP3: usize = 292;
 pub const PIPE2: usize = 293;
 pub const PRLIMIT64: usize = 302;
 pub const FINIT_MODULE: usize = 313;
+pub const STATX: usize = 332;
 
 /// `O_DIRECTORY` (`include/uapi/asm-generic/fcntl.h`).
 pub const DIRECTORY: usize = 0o20_0000;
