@@ -32,6 +32,9 @@ fn a_bundle_is_reproducible_and_runs_without_its_input_files() {
         }
     }
     let [one, other] = ["one", "other"].map(|name| std::fs::read(at(name)).expect("a bundle"));
+    // The list has a digest of each member, so that a failure shows which one differs.
+    let members = |name: &str| Program::new().arg("ls").arg(at(name)).done().exits(0).text();
+    assert_eq!(members("one"), members("other"));
     assert!(one == other, "{} and {} bytes", one.len(), other.len());
     std::fs::remove_file(at("input")).expect("removed");
     let (done, verdict) = Program::new().arg("run").json([at("one")]);

@@ -9,8 +9,8 @@ use crate::support::processes::{LIMIT, runs, wait_for, wait_until_gone};
 use crate::support::program::scratch;
 use crate::support::{Kernel, Program};
 
-/// pid 1's first frame: tag 1, 35 bytes, `bootling`, version 5, no uptime, no taint, a window of 256, release `6.1`.
-const HELLO: &str = r"\x01\x23\x00bootling\x05\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0006.1";
+/// pid 1's first frame: tag 1, 35 bytes, `bootling`, version 7, no uptime, no taint, a window of 256, release `6.1`.
+const HELLO: &str = r"\x01\x23\x00bootling\x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0006.1";
 /// The command runs: tag 2, eight bytes.
 const STARTED: &str = r"\x02\x08\x00\0\0\0\0\0\0\0\0";
 

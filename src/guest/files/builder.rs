@@ -19,7 +19,8 @@ impl Builder {
         self
     }
 
-    /// Prepares the machine for commands with directories of the host ([`Command::share`], [`Command::root`]).
+    /// Prepares the machine for commands with directories of the host ([`Command::share`](crate::Command::share),
+    /// [`Command::root`](crate::Command::root)).
     #[must_use]
     pub fn host_files(mut self, support: Support) -> Self {
         self.spec.boot.files.support = support;
