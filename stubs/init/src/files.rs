@@ -1,7 +1,7 @@
 //! Directories of the host for one command: mounts them, and starts the relay between the kernel and the host.
 //!
 //! Process 1 itself never uses a path below such a mount: if the host does not answer, only the command hangs. The command's
-//! process mounts them, in a mount namespace of its own, before it executes its program. So nothing is left of them when
+//! process mounts them, in a private mount namespace, before it executes its program. So nothing is left of them when
 //! the command's processes have ended.
 
 use crate::channel::open_port;
@@ -34,7 +34,7 @@ const OVERLAY: &CStr =
 /// The relay, and the files that mounting requires.
 pub struct Files {
     devices: [Option<Fd>; MAX_SHARES],
-    /// Tells the relay which shares are mounted: one byte each.
+    /// Pipe to the relay: the number of each mounted share, one byte each.
     mounted: Fd,
     relay: usize,
 }
@@ -90,7 +90,7 @@ impl Files {
         Ok(())
     }
 
-    /// Mounts a share, and tells the relay.
+    /// Mounts a share, and notifies the relay.
     fn mount(&self, number: usize, at: &CStr, flags: usize) -> Result<()> {
         let device = self.devices.get(number).and_then(Option::as_ref).ok_or(Errno::INVAL)?;
         let options = Line::new(b"fd=").number(device.number() as u64).text(

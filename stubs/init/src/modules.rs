@@ -136,7 +136,7 @@ fn loaded(module: Module, name: &[u8]) -> core::result::Result<(), (Failure, Err
 }
 
 impl Load<'_> {
-    /// Runs in the child. Its name tells hang reports which module it is about.
+    /// Runs in the child. The name of the process identifies the module in hang reports.
     fn run(&self) -> ! {
         set_name(b"load ", self.name);
         self.result.set(Some(load_module(&self.file, self.parameters)));

@@ -75,7 +75,7 @@ pub fn end_process(pid: usize) {
     }
 }
 
-/// Gives the calling process a mount namespace of its own, a copy of the present one.
+/// Gives the calling process a private copy of its mount namespace.
 pub fn unshare_mounts() -> Result<()> {
     const CLONE_NEWNS: usize = 0x2_0000;
     // SAFETY: no memory is involved.
