@@ -1,7 +1,7 @@
 //! The command line: each verb's module parses its arguments, calls the library and prints the result.
 //!
-//! Exit codes: the verb's own; 125 if bootling fails or its output is lost; 2 for usage errors. Usage errors of `run` exit with 125, so that
-//! `git bisect run` skips the commit, or with 128 if `--bisect` is given, so that it aborts.
+//! Exit codes: the verb's own; 125 if bootling fails or its output is lost; 2 for usage errors. Usage errors of `run` exit
+//! with 125, so that `git bisect run` skips the commit, or with 128 if `--bisect` is given, so that it aborts.
 
 mod bisect;
 mod boot;

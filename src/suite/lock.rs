@@ -112,7 +112,7 @@ struct Lock {
 struct Entry {
     /// The kernel as in the manifest: `debian:cloud`.
     reference: String,
-    /// Debian's name of the architecture.
+    /// Name of the architecture, as in `--arch`.
     arch: String,
     package: String,
     #[serde(rename = "package-version")]

@@ -57,7 +57,7 @@ impl FileServer {
         };
         let trees = shares.iter().map(serve).collect::<io::Result<Vec<_>>>()?;
         let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (tell, notes) = channel();
+        let (sender, notes) = channel();
         let replies = File::from(memfd_create("files", MemfdFlags::CLOEXEC)?);
         let connection = Connection { stream, stopped, trees, replies };
         thread::Builder::new().name("files".to_owned()).spawn(move || {
@@ -72,8 +72,8 @@ impl FileServer {
                     }
                 }
             };
-            // Nobody may wait for it any more.
-            let _ = note.map(|note| tell.send(note));
+            // The receiver may have been dropped.
+            let _ = note.map(|note| sender.send(note));
         })?;
         Ok(Self { stop: Some(stop), notes })
     }
